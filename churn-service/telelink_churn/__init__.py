@@ -1,0 +1,1 @@
+"""Will a customer leave? A model service."""

@@ -1,0 +1,1 @@
+"""What is a customer worth? A model service."""

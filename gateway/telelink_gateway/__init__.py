@@ -1,0 +1,1 @@
+"""The gateway: validates customers, asks both models, decides, remembers and replies."""

@@ -1,0 +1,72 @@
+"""The only place where the gateway's parts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.staticfiles import StaticFiles
+
+from telelink_gateway.history.sqlite import open_sqlite_history
+from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
+from telelink_gateway.resources import Resources
+from telelink_gateway.routes import docs, health, policy, predictions, stats
+from telelink_gateway.security_headers import SecurityHeaders
+from telelink_gateway.settings import Settings
+from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics, open_http
+from telelink_shared.artifact import input_schema_hash
+from telelink_shared.customer import ELEVEN, Customer
+from telelink_shared.decision import Policy
+from telelink_shared.web.app import furnished_app
+from telelink_shared.web.openapi import describe_bodies
+
+VERSION = "2.0.0"
+
+_DESCRIPTION = """Who is about to leave, what each customer is worth, and what to do about it.
+
+The lifetime value of the bundled model is trained on a simulated target: the public data has no revenue history.
+"""
+
+
+@asynccontextmanager
+async def _open_resources(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Resources]:
+    async with AsyncExitStack() as stack:
+        history = await stack.enter_async_context(open_sqlite_history(settings.history_path, registry))
+        http = await stack.enter_async_context(open_http())
+        upstream = UpstreamMetrics(registry)
+        schema_hash = input_schema_hash(ELEVEN)
+        yield Resources(
+            settings=settings,
+            policy=Policy(
+                high_value_from_usd=settings.high_value_from_usd, top_value_from_usd=settings.top_value_from_usd
+            ),
+            churn=ModelClient("churn-service", "churn", settings.churn_url, http, upstream, schema_hash, CHURN_OUTPUTS),
+            clv=ModelClient("clv-service", "clv", settings.clv_url, http, upstream, schema_hash, CLV_OUTPUTS),
+            history=history,
+        )
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The gateway; settings from the environment unless given."""
+    settings = settings or Settings.load()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with _open_resources(settings, app.state.metrics.registry) as resources:
+            yield {"resources": resources}
+
+    app = furnished_app(
+        title="TeleLink Customer Analytics", version=VERSION, description=_DESCRIPTION, lifespan=lifespan
+    )
+    for routes in (predictions, stats, health, policy, docs):
+        app.include_router(routes.router)
+    describe_bodies(app, Customer)
+    docs.mount_assets(app)
+    if settings.site_dir is not None:
+        # Asked last: a mount at "/" would also answer for known addresses with another method.
+        app.router.default = StaticFiles(directory=settings.site_dir, html=True)
+    app.add_middleware(SecurityHeaders)
+    return app

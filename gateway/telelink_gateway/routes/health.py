@@ -1,0 +1,75 @@
+"""Health of the system and of each service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from telelink_gateway.resources import Uses
+
+router = APIRouter(tags=["health"])
+
+API_VERSION: Literal["2.0.0"] = "2.0.0"
+
+
+class HealthReply(BaseModel):
+    """Answered with 200 in either state."""
+
+    status: Literal["healthy", "degraded"]
+    churn_model: Literal["loaded", "not loaded"]
+    clv_model: Literal["loaded", "not loaded"]
+    api_version: str
+
+
+class ServiceReply(BaseModel):
+    """One model service as the gateway sees it."""
+
+    name: str
+    state: Literal["ready", "not ready", "unreachable"]
+    address: str
+    model: str
+    version: str | None
+    latency_ms: float | None
+    last_error: str | None
+
+
+class ServicesReply(BaseModel):
+    """Every model service."""
+
+    services: list[ServiceReply]
+
+
+@router.get("/health")
+async def health(uses: Uses) -> HealthReply:
+    """Whether both models can answer."""
+    churn, clv = await asyncio.gather(uses.churn.status(), uses.clv.status())
+    return HealthReply(
+        status="healthy" if churn.is_ready and clv.is_ready else "degraded",
+        churn_model="loaded" if churn.is_ready else "not loaded",
+        clv_model="loaded" if clv.is_ready else "not loaded",
+        api_version=API_VERSION,
+    )
+
+
+@router.get("/v1/services")
+async def services(uses: Uses) -> ServicesReply:
+    """State, address, model version, latency and last error of each model service."""
+    statuses = await asyncio.gather(uses.churn.status(), uses.clv.status())
+    return ServicesReply(services=[ServiceReply.model_validate(status, from_attributes=True) for status in statuses])
+
+
+@router.get("/livez")
+async def livez() -> dict[str, bool]:
+    """Whether this process answers."""
+    return {"live": True}
+
+
+@router.get("/readyz", response_model=dict[str, bool])
+async def readyz(request: Request) -> Response:
+    """200 when requests are welcome; 503 while the gateway stops. Says nothing about the model services."""
+    is_ready = request.app.state.lifecycle.is_ready
+    return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)

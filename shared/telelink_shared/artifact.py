@@ -1,0 +1,242 @@
+"""A model version on disk: one folder with a manifest that names, hashes and explains every other file.
+
+    models/<name>/<version>/manifest.json    written last by training, read first by a service
+                            model.onnx       what is served
+                            model.joblib     the fitted scikit-learn pipelines, for analysts
+                            MODEL_CARD.md    for people
+
+Training writes, services read; this module is the only one that knows the layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from telelink_shared.customer import CATEGORIES
+
+MANIFEST: Final = "manifest.json"
+ONNX: Final = "model.onnx"
+JOBLIB: Final = "model.joblib"
+CARD: Final = "MODEL_CARD.md"
+FORMAT: Final = 1
+
+
+class ArtifactError(Exception):
+    """A model version that must not be served. The message says which file and why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """What a file must be: its SHA-256 in hex and its size."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Encoding(_Frozen):
+    """Fitted numbers of the encoding: what StandardScaler and OneHotEncoder learnt.
+
+    Attributes:
+        numeric: numeric features in order, raw columns or derived ones.
+        mean, scale: of those, in their own units.
+        categorical: category columns in order, each one-hot over the values in `customer.CATEGORIES`.
+    """
+
+    numeric: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    categorical: tuple[str, ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the encoded matrix."""
+        return len(self.numeric) + sum(len(CATEGORIES[name].values) for name in self.categorical)
+
+
+class Variant(_Frozen):
+    """One fitted estimator of a model, for customers of whom certain columns are known.
+
+    Attributes:
+        name: what replies call it; also the name of its input in the ONNX graph (`<name>_score` is the output).
+        needs: raw columns that must be known, beyond the required ones.
+        encoding: how its input matrix is made.
+        numbers: further fitted numbers that the model's `finish` function asks for by name.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    encoding: Encoding
+    numbers: dict[str, tuple[float, ...]] = {}
+
+
+class Golden(_Frozen):
+    """Rows with the outputs that the scikit-learn pipeline gave for them; None stands for 'not known'.
+
+    Attributes:
+        inputs: raw columns.
+        outputs: expected outputs by name.
+        tolerance: largest accepted absolute difference, by output.
+    """
+
+    inputs: dict[str, list[str | float | None]]
+    outputs: dict[str, list[float | None]]
+    tolerance: dict[str, float]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of golden rows."""
+        return len(next(iter(self.inputs.values())))
+
+
+class Manifest(_Frozen):
+    """Everything about a model version that a program may need to know.
+
+    Attributes:
+        variants: best first; a row is answered by the first whose needs it meets.
+        data: where the training rows came from, how many, and their fingerprint.
+        metrics: measured on rows that were not fitted on, by variant.
+        quantiles: of each output over the training rows, by level ('0.75').
+        notes: sentences that whoever shows a figure of this model must be able to show with it.
+    """
+
+    format: int
+    model: str
+    version: str
+    created_at: str
+    input_schema_hash: str
+    files: dict[str, FileEntry]
+    variants: tuple[Variant, ...]
+    libraries: dict[str, str]
+    data: dict[str, Any]
+    metrics: dict[str, Any]
+    quantiles: dict[str, dict[str, float]]
+    notes: tuple[str, ...]
+    golden: Golden
+
+
+def input_schema_hash(required: Sequence[str]) -> str:
+    """Fingerprint of what a caller must send: required columns, their datatypes and words.
+
+    Optional columns do not count, so that a service which learns to use a new one still fits an older gateway.
+    """
+    schema = [
+        {"name": name, "datatype": "BYTES", "values": list(CATEGORIES[name].values)}
+        if name in CATEGORIES
+        else {"name": name, "datatype": "FP64"}
+        for name in required
+    ]
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+
+
+def versions(models_dir: Path, name: str) -> list[str]:
+    """Versions of a model that are on disk, oldest first. Versions are whole numbers, as other V2 servers expect."""
+    found = [entry.parent.name for entry in (models_dir / name).glob(f"*/{MANIFEST}")]
+    return sorted((version for version in found if version.isdecimal()), key=int)
+
+
+def served_version(models_dir: Path, name: str) -> str:
+    """The version a service is to serve: the newest.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    found = versions(models_dir, name)
+    if not found:
+        raise ArtifactError(f"no version of model '{name}' in {models_dir}: train one, or set TELELINK_MODELS_DIR")
+    return found[-1]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a version folder.
+
+    Raises:
+        ArtifactError: missing, unreadable, of another format, or not about this folder.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{path}: not a manifest of this format ({where}: {first['msg']})") from error
+    if manifest.format != FORMAT:
+        raise ArtifactError(f"{path}: format {manifest.format}, this program reads {FORMAT}")
+    if (manifest.model, manifest.version) != (folder.parent.name, folder.name):
+        raise ArtifactError(f"{path}: is about {manifest.model} version {manifest.version}, not about its own folder")
+    return manifest
+
+
+def read_verified(folder: Path, manifest: Manifest, filename: str) -> bytes:
+    """The content of a file, once it is proved to be the one that the manifest names.
+
+    Raises:
+        ArtifactError: not named, missing, or other content.
+    """
+    entry = manifest.files.get(filename)
+    if entry is None:
+        raise ArtifactError(f"{folder / filename}: the manifest does not name this file")
+    try:
+        content = (folder / filename).read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{folder / filename}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ArtifactError(f"{folder / filename}: content differs from the hash in the manifest")
+    return content
+
+
+def file_entry(content: bytes) -> FileEntry:
+    """The manifest's entry for a file with this content."""
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+
+
+@contextmanager
+def _abandoned_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write a version folder at once: it is either wholly there or not at all.
+
+    Args:
+        models_dir: the folder that holds one folder for each model.
+        manifest: must name each of `files` with its hash.
+        files: content by file name.
+    Returns:
+        the new folder.
+    Raises:
+        ArtifactError: the version exists, or manifest and files differ.
+    """
+    target = models_dir / manifest.model / manifest.version
+    if target.exists():
+        raise ArtifactError(f"{target}: this version exists; versions are never overwritten")
+    for filename, content in files.items():
+        if manifest.files.get(filename) != file_entry(content):
+            raise ArtifactError(f"{filename}: the manifest does not describe this content")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+    with _abandoned_on_error(staging):
+        for filename, content in files.items():
+            (staging / filename).write_bytes(content)
+        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        staging.chmod(0o755)
+        os.rename(staging, target)
+    return target

@@ -1,0 +1,115 @@
+"""The decision: what a churn probability and a lifetime value mean for a customer. Pure, and the only place for it.
+
+The gateway applies it to single, batch and page requests alike; offline scoring applies the same function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Tier(StrEnum):
+    """How likely a customer is to leave."""
+
+    LOW = "Low"
+    MEDIUM = "Medium"
+    HIGH = "High"
+
+
+class Confidence(StrEnum):
+    """How sure the tier is: not how far the probability is from one half."""
+
+    VERY_HIGH = "Very High"
+    HIGH = "High"
+    MODERATE = "Moderate"
+    LOW = "Low"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where the tiers begin and which customers are of high value.
+
+    Attributes:
+        version: changes whenever a number or a text of this module does.
+        medium_from, high_from: churn probabilities, in [0, 1], from which a customer is Medium or High.
+        high_value_from_usd, top_value_from_usd: lifetime values; None as long as nobody knows them.
+    """
+
+    version: str = "2026-11"
+    medium_from: float = 0.15
+    high_from: float = 0.30
+    high_value_from_usd: float | None = None
+    top_value_from_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about one customer. Tier, confidence and value at risk are None when a model did not answer."""
+
+    tier: Tier | None
+    recommendation: str
+    confidence: Confidence | None
+    value_at_risk_usd: float | None
+
+
+CRITICAL: Final = "CRITICAL: Executive intervention. Offer the premium retention package."
+HIGH_PRIORITY: Final = "HIGH PRIORITY: Assign an account manager and make a targeted incentive within 24 hours."
+PROACTIVE: Final = "PROACTIVE: Make a personal check-in call and offer loyalty rewards."
+MONITOR: Final = "MONITOR: Send personalised offers and improve this customer's service."
+NURTURE: Final = "NURTURE: Keep up VIP treatment and explore an upsell."
+MAINTAIN: Final = "MAINTAIN: Continue standard engagement."
+UNKNOWN_RISK: Final = "UNKNOWN: The churn risk is not known right now. Take no retention step yet; ask again shortly."
+VALUE_NOT_KNOWN: Final = " The customer's value is not known right now; this advice rests on the risk alone."
+
+# Distance of the probability from the nearest tier limit, in probability points, and what it is called.
+_CONFIDENCE_FROM: Final = ((0.10, Confidence.VERY_HIGH), (0.05, Confidence.HIGH), (0.02, Confidence.MODERATE))
+
+
+def tier_of(probability: float, policy: Policy) -> Tier:
+    """The tier of a churn probability in [0, 1]; limits belong to the higher tier."""
+    if probability >= policy.high_from:
+        return Tier.HIGH
+    return Tier.MEDIUM if probability >= policy.medium_from else Tier.LOW
+
+
+def confidence_of(probability: float, policy: Policy) -> Confidence:
+    """How sure the tier is: by the distance of the probability from the nearest tier limit."""
+    distance = min(abs(probability - policy.medium_from), abs(probability - policy.high_from))
+    for at_least, confidence in _CONFIDENCE_FROM:
+        if distance >= at_least:
+            return confidence
+    return Confidence.LOW
+
+
+def _recommendation(tier: Tier, value_usd: float | None, policy: Policy) -> str:
+    if value_usd is None:
+        without_value = {Tier.HIGH: HIGH_PRIORITY, Tier.MEDIUM: MONITOR, Tier.LOW: MAINTAIN}
+        return without_value[tier] + VALUE_NOT_KNOWN
+    is_high_value = policy.high_value_from_usd is not None and value_usd >= policy.high_value_from_usd
+    is_top_value = policy.top_value_from_usd is not None and value_usd >= policy.top_value_from_usd
+    if tier is Tier.HIGH:
+        return CRITICAL if is_high_value else HIGH_PRIORITY
+    if tier is Tier.MEDIUM:
+        return PROACTIVE if is_high_value else MONITOR
+    return NURTURE if is_top_value else MAINTAIN
+
+
+def decide(probability: float | None, value_usd: float | None, policy: Policy) -> Decision:
+    """Tier, advice and confidence for one customer.
+
+    Args:
+        probability: chance of leaving, calibrated, in [0, 1]; None when the churn model did not answer.
+        value_usd: lifetime value in US dollars; None when the value model did not answer.
+        policy: limits of the tiers and of high value.
+    """
+    if probability is None:
+        return Decision(None, UNKNOWN_RISK, None, None)
+    tier = tier_of(probability, policy)
+    return Decision(
+        tier,
+        _recommendation(tier, value_usd, policy),
+        confidence_of(probability, policy),
+        None if value_usd is None else round(probability * value_usd, 2),
+    )

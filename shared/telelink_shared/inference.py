@@ -1,0 +1,103 @@
+"""Messages between the gateway and model services: the Open Inference Protocol V2 over REST.
+
+Numbers that are not known travel as `null` in an FP64 tensor, since JSON has no NaN.
+Source: https://github.com/kserve/open-inference-protocol (REST API, version 2).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Datatype = Literal["BYTES", "FP64", "FP32", "INT64", "INT32", "BOOL"]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Size = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class _Message(BaseModel):
+    # Messages change by addition: what a newer peer adds is ignored. `model_` is the protocol's own prefix.
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Tensor(_Message):
+    """Values of one column, first dimension the batch; `data` may be flat or nested, as the protocol allows."""
+
+    name: Name
+    shape: list[Size] = Field(min_length=1, max_length=2)
+    datatype: Datatype
+    data: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+class RequestedOutput(_Message):
+    """An output asked for by name."""
+
+    name: Name
+    parameters: dict[str, Any] | None = None
+
+
+class InferRequest(_Message):
+    """One input tensor for each raw column. Without `outputs` the model's standard outputs are given."""
+
+    id: str | None = Field(default=None, max_length=128)
+    parameters: dict[str, Any] | None = None
+    inputs: list[Tensor] = Field(min_length=1, max_length=128)
+    outputs: list[RequestedOutput] | None = Field(default=None, max_length=128)
+
+
+class InferResponse(_Message):
+    """Names the model and the version that answered."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[Tensor]
+
+
+class TensorMetadata(_Message):
+    """A tensor's name, datatype and shape; -1 is any size."""
+
+    name: str
+    datatype: Datatype
+    shape: list[int]
+    parameters: dict[str, Any] | None = None
+
+
+class ModelMetadata(_Message):
+    """A model's signature. `parameters` is our addition: schema hash, metrics, quantiles, notes."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class ServerMetadata(_Message):
+    """The server's name, version and protocol extensions."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(_Message):
+    """Whether the process answers."""
+
+    live: bool
+
+
+class ServerReady(_Message):
+    """Whether every model of the server can answer."""
+
+    ready: bool
+
+
+class ModelReady(_Message):
+    """Whether one model can answer."""
+
+    name: str
+    ready: bool

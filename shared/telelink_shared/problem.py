@@ -1,0 +1,178 @@
+"""Every error that the product can tell a client, as RFC 9457 problem details. No web framework in here.
+
+    Problem
+    ├── BadRequest 400            malformed_json
+    │   └── NotUtf8 400           not_utf8
+    ├── NotFound 404              not_found
+    ├── MethodNotAllowed 405      method_not_allowed
+    ├── TooLarge 413              body_too_large
+    ├── UnsupportedMediaType 415  unsupported_media_type
+    ├── InvalidInput 422          invalid_input
+    ├── InternalError 500         internal_error
+    ├── InvalidOutput 500         invalid_output         (a model service's own reply failed its range check)
+    └── Unavailable 503           unavailable
+        ├── ModelUnavailable 503  model_unavailable
+        └── Draining 503          draining
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+MEDIA_TYPE: Final = "application/problem+json"
+MAX_ERRORS: Final = 20
+"""A reply lists at most this many errors, however many there are."""
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing that is wrong with the input.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) to it in the body; empty for the body itself.
+        code: stable, for programs.
+        message: for people; never repeats the value.
+    """
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(Exception):
+    """Base of all: raise a subclass where the fault is known; one handler renders it.
+
+    Args:
+        detail: what happened and what to do about it, for people.
+        errors: for faulty input, what is wrong where.
+        retry_after_s: when trying again makes sense.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
+
+    def document(self, *, instance: str, request_id: str) -> dict[str, Any]:
+        """The problem document of this error for one request."""
+        document: dict[str, Any] = {
+            "type": f"/problems/{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": self.code,
+            "request_id": request_id,
+        }
+        if self.errors:
+            document["errors"] = [
+                {"pointer": error.pointer, "code": error.code, "message": error.message}
+                for error in self.errors[:MAX_ERRORS]
+            ]
+            document["n_errors"] = len(self.errors)
+        return document
+
+
+class BadRequest(Problem):
+    """The body is not JSON."""
+
+    code, status, title = "malformed_json", 400, "The body is not valid JSON"
+
+
+class NotUtf8(BadRequest):
+    """The body is not UTF-8 text."""
+
+    code, title = "not_utf8", "The body is not UTF-8"
+
+
+class NotFound(Problem):
+    """There is nothing at this address."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The address exists, but not for this method."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class TooLarge(Problem):
+    """The body has more bytes, or rows, than one request may."""
+
+    code, status, title = "body_too_large", 413, "The body is too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is announced as something other than JSON."""
+
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+class InvalidInput(Problem):
+    """JSON, but not what this address takes."""
+
+    code, status, title = "invalid_input", 422, "The input is not valid"
+
+
+class InternalError(Problem):
+    """A bug of ours. Says nothing about it to the client; the log does."""
+
+
+class InvalidOutput(Problem):
+    """A model computed something that cannot be: not finite, or outside its stated range."""
+
+    code, status, title = "invalid_output", 500, "The model gave an invalid answer"
+
+
+class Unavailable(Problem):
+    """Nothing is wrong with the request; it cannot be answered now."""
+
+    code, status, title = "unavailable", 503, "Temporarily unavailable"
+
+
+class ModelUnavailable(Unavailable):
+    """A model service cannot answer."""
+
+    code, title = "model_unavailable", "A model service cannot answer"
+
+
+class Draining(Unavailable):
+    """This process is about to stop."""
+
+    code, title = "draining", "This service is stopping"
+
+
+def _all(family: type[Problem]) -> list[type[Problem]]:
+    return [family, *(member for child in family.__subclasses__() for member in _all(child))]
+
+
+def catalogue() -> dict[str, type[Problem]]:
+    """Every problem by its code: what `/problems/<code>` describes."""
+    return {family.code: family for family in _all(Problem)}
+
+
+def problem_for_status(status: int) -> Problem:
+    """The problem for a status that a web framework raised by itself."""
+    for family in (NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType):
+        if family.status == status:
+            return family(_FRAMEWORK_DETAIL[status])
+    if 400 <= status < 500:
+        return BadRequest(f"The request was refused: {HTTPStatus(status).phrase}.")
+    return InternalError("Something went wrong on our side. Please quote the request id.")
+
+
+_FRAMEWORK_DETAIL: Final = {
+    404: "There is nothing at this address. /docs lists what there is.",
+    405: "This address does not take this method. /docs lists what it takes.",
+    413: "The body is larger than this address takes.",
+    415: "Send the body as application/json.",
+}

@@ -1,0 +1,60 @@
+"""Structured logs: one JSON object a line on standard output, with the request id where there is one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict
+
+from telelink_shared.web.request_id import current_request_id
+
+
+def _add_request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    if "request_id" not in event and (request_id := current_request_id()):
+        event["request_id"] = request_id
+    return event
+
+
+def configure_logging(service: str, level: str) -> None:
+    """Send our own logs and those of the libraries through one JSON renderer.
+
+    Args:
+        service: name that each line carries.
+        level: least level that is logged.
+    """
+
+    def add_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    shared: list[structlog.typing.Processor] = [
+        add_service,
+        _add_request_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # The libraries tell about each connection and call at 'info'; our own lines cover that.
+    root.setLevel(max(threshold, logging.WARNING))

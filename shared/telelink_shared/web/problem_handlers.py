@@ -1,0 +1,61 @@
+"""Renders every error as one problem document."""
+
+from __future__ import annotations
+
+import json
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from telelink_shared.problem import MEDIA_TYPE, FieldError, InternalError, InvalidInput, Problem, problem_for_status
+from telelink_shared.web.request_id import current_request_id
+
+log = structlog.get_logger()
+
+
+def render(request: Request, problem: Problem) -> Response:
+    """The reply for a problem. On the inference protocol's paths it also carries that protocol's `error` member."""
+    document = problem.document(instance=request.url.path, request_id=current_request_id())
+    if request.url.path.startswith("/v2"):
+        document["error"] = problem.detail
+    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    return Response(json.dumps(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    if error.status >= 500:
+        log.warning("problem", code=error.code, detail=error.detail)
+    return render(request, error)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    reply = render(request, problem_for_status(error.status_code))
+    for name, value in (error.headers or {}).items():
+        reply.headers[name] = value
+    return reply
+
+
+async def _parameters(request: Request, error: Exception) -> Response:
+    # Query and path parameters are still read by the framework; its own reply would repeat their values.
+    assert isinstance(error, RequestValidationError)
+    errors = [FieldError("", each["type"], f"{each['loc'][-1]} is not valid") for each in error.errors()]
+    return render(request, InvalidInput("A parameter of the address is not valid.", errors=errors))
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error)
+    return render(request, InternalError("Something went wrong on our side. Please quote the request id."))
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make `app` answer every error as a problem document."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(Exception, _bug)

@@ -1,0 +1,1 @@
+"""Trains, compares, exports and describes the models. Never present at run time."""
