@@ -13,7 +13,7 @@ RUN_PACKAGES := shared gateway churn-service clv-service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format train bench lock clean
+.PHONY: help run install test check format train openapi lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ format: $(VENV)/.dev ## let the formatter and the linter mend what they can
 train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST= a CSV of further rows to report on)
 	@test -n "$(DATA)" || { echo "say which data: make train DATA=customers.csv (or openml, or synthetic)"; exit 2; }
 	$(BIN)/python -m telelink_training train --data "$(DATA)" $(if $(TEST),--test "$(TEST)")
+
+openapi: $(VENV)/.dev ## write the OpenAPI documents that the tests compare with, after a wanted change
+	$(BIN)/python tests/write_openapi.py
 
 lock: ## compile the lock files anew (needs uv)
 	deploy/lock.sh

@@ -65,7 +65,8 @@ class Service:
         threading.Thread(target=self._forward, daemon=True).start()
 
     def _forward(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             self.last = [*self.last, line.rstrip()][-LAST_LINES:]
             if self.port is None and '"event": "starting"' in line:

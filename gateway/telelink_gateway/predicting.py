@@ -101,6 +101,7 @@ async def predict(
         customers: at least one.
         deadline: on the event loop's clock, for everything together.
         is_lenient: one missing half is accepted; what it would have said stays None.
+
     Raises:
         ModelUnavailable: a model did not answer; with `is_lenient`, neither did.
     """
@@ -126,7 +127,9 @@ def _merge(n_rows: int, churn: Answer | None, clv: Answer | None, policy: Policy
     # What is shown is what is decided on: both see the rounded figures.
     probabilities = [round(value, 6) for value in churn.columns["churn_probability"]] if churn else unknown
     values = [round(value, 2) for value in clv.columns["estimated_clv"]] if clv else unknown
-    revenues = [None if value is None else round(value, 2) for value in clv.columns["monthly_revenue"]] if clv else unknown
+    revenues = (
+        [None if value is None else round(value, 2) for value in clv.columns["monthly_revenue"]] if clv else unknown
+    )
     churn_variants = churn.columns["variant"] if churn else unknown
     clv_variants = clv.columns["variant"] if clv else unknown
     predictions = [

@@ -38,7 +38,9 @@ class Settings(ServiceSettings):
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="Longest time for one prediction, in seconds")
     batch_deadline_s: float = Field(default=10.0, gt=0, le=300, description="Longest time for a batch, in seconds")
     high_value_from_usd: float | None = Field(
-        default=None, ge=0, description="High value from these dollars on; unset: the third quartile of the training data"
+        default=None,
+        ge=0,
+        description="High value from these dollars on; unset: the third quartile of the training data",
     )
     top_value_from_usd: float | None = Field(
         default=None, ge=0, description="Top value from these dollars on; unset: the ninth decile of the training data"

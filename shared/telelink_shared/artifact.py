@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -220,8 +219,10 @@ def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, byte
         models_dir: the folder that holds one folder for each model.
         manifest: must name each of `files` with its hash.
         files: content by file name.
+
     Returns:
         the new folder.
+
     Raises:
         ArtifactError: the version exists, or manifest and files differ.
     """
@@ -238,5 +239,5 @@ def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, byte
             (staging / filename).write_bytes(content)
         (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         staging.chmod(0o755)
-        os.rename(staging, target)
+        staging.rename(target)
     return target

@@ -1,4 +1,4 @@
-"""From a forest's votes to a probability, by numbers fitted in training. Training and services call the same function."""
+"""From a forest's votes to a probability, by numbers fitted in training; training and services call the same code."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def calibrate(scores: Floats, numbers: Mapping[str, Sequence[float]]) -> Floats:
     Args:
         scores: share of votes for leaving, in [0, 1]; shape (n_rows,).
         numbers: `calibration_scores` (rising) and `calibration_probabilities` (never falling).
+
     Returns:
         in [0, 1]; shape (n_rows,).
     """

@@ -14,10 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-STATES: Final = tuple(
-    "AK AL AR AZ CA CO CT DC DE FL GA HI IA ID IL IN KS KY LA MA MD ME MI MN MO MS MT NC ND NE NH NJ NM NV "
-    "NY OH OK OR PA RI SC SD TN TX UT VA VT WA WI WV WY".split()
+# fmt: off
+STATES: Final = (
+    "AK", "AL", "AR", "AZ", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA",
+    "ID", "IL", "IN", "KS", "KY", "LA", "MA", "MD", "ME", "MI", "MN", "MO", "MS",
+    "MT", "NC", "ND", "NE", "NH", "NJ", "NM", "NV", "NY", "OH", "OK", "OR", "PA",
+    "RI", "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY",
 )
+# fmt: on
 """Postal codes of the 50 states and DC, in alphabetical order."""
 
 AREA_CODES: Final = ("408", "415", "510")
@@ -117,7 +121,7 @@ def _validator(canonical: Callable[[object], str], code: str) -> BeforeValidator
         try:
             return canonical(value)
         except UnknownSpelling as error:
-            raise PydanticCustomError(code, "{reason}", {"reason": str(error)}) from None  # type: ignore[arg-type]
+            raise PydanticCustomError(code, "{reason}", {"reason": str(error)}) from None
 
     return BeforeValidator(validate)
 
@@ -214,7 +218,15 @@ class Customer(BaseModel):
     total_eve_minutes: Minutes | None = Field(default=None, description="Minutes in the evening")
     total_night_minutes: Minutes | None = Field(default=None, description="Minutes by night")
     total_intl_minutes: Minutes | None = Field(default=None, description="International minutes")
-    total_day_charge: Charge | None = Field(default=None, description="US dollars by day; used where minutes are absent")
-    total_eve_charge: Charge | None = Field(default=None, description="US dollars, evening; used where minutes are absent")
-    total_night_charge: Charge | None = Field(default=None, description="US dollars by night; used where minutes are absent")
-    total_intl_charge: Charge | None = Field(default=None, description="US dollars, international; used where minutes are absent")
+    total_day_charge: Charge | None = Field(
+        default=None, description="US dollars by day; used where minutes are absent"
+    )
+    total_eve_charge: Charge | None = Field(
+        default=None, description="US dollars, evening; used where minutes are absent"
+    )
+    total_night_charge: Charge | None = Field(
+        default=None, description="US dollars by night; used where minutes are absent"
+    )
+    total_intl_charge: Charge | None = Field(
+        default=None, description="US dollars, international; used where minutes are absent"
+    )

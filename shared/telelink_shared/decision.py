@@ -76,7 +76,8 @@ def tier_of(probability: float, policy: Policy) -> Tier:
 
 def confidence_of(probability: float, policy: Policy) -> Confidence:
     """How sure the tier is: by the distance of the probability from the nearest tier limit."""
-    distance = min(abs(probability - policy.medium_from), abs(probability - policy.high_from))
+    # Rounded, or 0.30 - 0.25 would fall short of 0.05 by the last binary digit.
+    distance = round(min(abs(probability - policy.medium_from), abs(probability - policy.high_from)), 9)
     for at_least, confidence in _CONFIDENCE_FROM:
         if distance >= at_least:
             return confidence

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telelink_shared.artifact import Encoding
-from telelink_shared.customer import CATEGORIES, CHARGES, COLUMNS, MINUTES, PLAN_VALUES, RATES_USD_PER_MINUTE, USAGE_PERIODS, UnknownSpelling
+from telelink_shared.customer import (
+    CATEGORIES,
+    CHARGES,
+    COLUMNS,
+    MINUTES,
+    PLAN_VALUES,
+    RATES_USD_PER_MINUTE,
+    USAGE_PERIODS,
+    UnknownSpelling,
+)
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -101,6 +110,7 @@ def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
         raw: values by column name, each of length `n_rows`; None or NaN where an optional value is missing, and
             optional columns may be left out.
         n_rows: number of customers.
+
     Raises:
         BadColumn: a value that is no spelling of the column's values, or no number.
     """
@@ -116,10 +126,14 @@ def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
 
 def bill_usd(rows: Rows) -> Floats:
     """The month's bill: minutes times their fixed rates, in US dollars; NaN where a period's usage is not known."""
-    return sum(
-        (RATES_USD_PER_MINUTE[period] * rows.numbers[minutes] for period, minutes in zip(USAGE_PERIODS, MINUTES, strict=True)),
+    total: Floats = sum(
+        (
+            RATES_USD_PER_MINUTE[period] * rows.numbers[minutes]
+            for period, minutes in zip(USAGE_PERIODS, MINUTES, strict=True)
+        ),
         start=np.zeros(rows.n_rows),
     )
+    return total
 
 
 def bill_without_voice_mail_usd(rows: Rows) -> Floats:
@@ -127,7 +141,8 @@ def bill_without_voice_mail_usd(rows: Rows) -> Floats:
 
     In the public data a large bill makes leave almost only those without that plan; a forest finds this in one split.
     """
-    return bill_usd(rows) * (rows.codes["voice_mail_plan"] == PLAN_VALUES.index("no"))
+    has_no_plan = rows.codes["voice_mail_plan"] == PLAN_VALUES.index("no")
+    return np.where(has_no_plan, bill_usd(rows), 0.0 * bill_usd(rows))
 
 
 DERIVED: Final = {
@@ -162,6 +177,7 @@ def encode(rows: Rows, encoding: Encoding) -> Floats:
     Args:
         rows: prepared customers.
         encoding: the numbers fitted in training.
+
     Returns:
         shape (n_rows, n_features).
     """

@@ -1,18 +1,20 @@
 """Every error that the product can tell a client, as RFC 9457 problem details. No web framework in here.
 
-    Problem
-    ├── BadRequest 400            malformed_json
-    │   └── NotUtf8 400           not_utf8
-    ├── NotFound 404              not_found
-    ├── MethodNotAllowed 405      method_not_allowed
-    ├── TooLarge 413              body_too_large
-    ├── UnsupportedMediaType 415  unsupported_media_type
-    ├── InvalidInput 422          invalid_input
-    ├── InternalError 500         internal_error
-    ├── InvalidOutput 500         invalid_output         (a model service's own reply failed its range check)
-    └── Unavailable 503           unavailable
-        ├── ModelUnavailable 503  model_unavailable
-        └── Draining 503          draining
+Problem
+├── BadRequest 400            bad_request
+│   └── MalformedJson 400     malformed_json
+│       └── NotUtf8 400       not_utf8
+├── NotFound 404              not_found
+├── MethodNotAllowed 405      method_not_allowed
+├── TooLarge 413              body_too_large
+├── UnsupportedMediaType 415  unsupported_media_type
+├── InvalidInput 422          invalid_input
+├── InternalError 500         internal_error
+├── InvalidOutput 500         invalid_output         (a model service's own reply failed its range check)
+└── Unavailable 503           unavailable
+    ├── ModelUnavailable 503  model_unavailable
+    ├── GatewayUnavailable 503 gateway_unavailable   (told by the frontend)
+    └── Draining 503          draining
 """
 
 from __future__ import annotations
@@ -82,12 +84,18 @@ class Problem(Exception):
 
 
 class BadRequest(Problem):
+    """The request is not well formed."""
+
+    code, status, title = "bad_request", 400, "The request was refused"
+
+
+class MalformedJson(BadRequest):
     """The body is not JSON."""
 
-    code, status, title = "malformed_json", 400, "The body is not valid JSON"
+    code, title = "malformed_json", "The body is not valid JSON"
 
 
-class NotUtf8(BadRequest):
+class NotUtf8(MalformedJson):
     """The body is not UTF-8 text."""
 
     code, title = "not_utf8", "The body is not UTF-8"
@@ -143,6 +151,12 @@ class ModelUnavailable(Unavailable):
     """A model service cannot answer."""
 
     code, title = "model_unavailable", "A model service cannot answer"
+
+
+class GatewayUnavailable(Unavailable):
+    """The frontend cannot reach the gateway: it is starting, being replaced, or down."""
+
+    code, title = "gateway_unavailable", "The gateway cannot be reached"
 
 
 class Draining(Unavailable):

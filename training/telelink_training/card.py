@@ -8,7 +8,19 @@ from typing import Any
 from telelink_training.data import Dataset
 from telelink_training.evaluate import markdown_table
 
-_CLASSIFICATION = ("variant", "candidate", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier", "expected_calibration_error")
+_CLASSIFICATION = (
+    "variant",
+    "candidate",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "expected_calibration_error",
+)
 _REGRESSION = ("variant", "candidate", "r2", "mae_usd", "rmse_usd")
 
 
@@ -20,7 +32,10 @@ def comparison_table(comparison: Sequence[Mapping[str, Any]]) -> str:
 
 def measured_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """Metrics on rows that were not fitted on, a line for each variant, as Markdown."""
-    rows = [{"variant": name, **{key: value for key, value in each.items() if not isinstance(value, dict)}} for name, each in metrics.items()]
+    rows = [
+        {"variant": name, **{key: value for key, value in each.items() if not isinstance(value, dict)}}
+        for name, each in metrics.items()
+    ]
     return markdown_table(rows, list(rows[0]))
 
 

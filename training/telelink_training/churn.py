@@ -126,7 +126,9 @@ def _beta(scores: Floats, y: Booleans) -> Table:
 
 def _isotonic(scores: Floats, y: Booleans) -> Table:
     """Isotonic calibration. Source: Zadrozny, Elkan 2002."""
-    fitted = IsotonicRegression(y_min=_PROBABILITY_LIMIT, y_max=1 - _PROBABILITY_LIMIT, out_of_bounds="clip").fit(scores, y)
+    fitted = IsotonicRegression(y_min=_PROBABILITY_LIMIT, y_max=1 - _PROBABILITY_LIMIT, out_of_bounds="clip").fit(
+        scores, y
+    )
     return {SCORES: tuple(fitted.X_thresholds_), PROBABILITIES: tuple(fitted.y_thresholds_)}
 
 
@@ -180,19 +182,35 @@ def _train_variant(
     seed = config.seed
     grid = list(variant.grid(search))
     models = _candidates(seed)
-    named = [(f"{name}{' + SMOTE' if smote else ''}", _pipeline(variant, model, with_smote=smote, seed=seed))
-             for name, model in models.items() for smote in (False, True)]
+    named = [
+        (f"{name}{' + SMOTE' if smote else ''}", _pipeline(variant, model, with_smote=smote, seed=seed))
+        for name, model in models.items()
+        for smote in (False, True)
+    ]
     pipelines = [pipeline for _, pipeline in named] + [forest_pipeline(variant, each, seed=seed) for each in grid]
-    scores = out_of_fold(pipelines, X, y, folds=config.folds, seed=seed, jobs=jobs, label=f"churn, {variant.name}: search")
+    scores = out_of_fold(
+        pipelines, X, y, folds=config.folds, seed=seed, jobs=jobs, label=f"churn, {variant.name}: search"
+    )
     calibrated = [_best_calibrated(each, y, config) for each in scores]
     best = int(np.argmin([log_loss(y, each) for _, each in calibrated[len(named) :]]))
     by, probabilities = calibrated[len(named) + best]
     labels = [name for name, _ in named] + [f"tuned random forest ({_spelled(grid[best])})"]
     shown = [*(each for _, each in calibrated[: len(named)]), probabilities]
-    comparison = [{"variant": variant.name, "candidate": label, **classification(y, each)} for label, each in zip(labels, shown, strict=True)]
+    comparison = [
+        {"variant": variant.name, "candidate": label, **classification(y, each)}
+        for label, each in zip(labels, shown, strict=True)
+    ]
     chosen = forest_pipeline(variant, grid[best], seed=seed)
     repeats = [
-        out_of_fold([chosen], X, y, folds=config.folds, seed=seed + repeat, jobs=jobs, label=f"churn, {variant.name}: calibration")[0]
+        out_of_fold(
+            [chosen],
+            X,
+            y,
+            folds=config.folds,
+            seed=seed + repeat,
+            jobs=jobs,
+            label=f"churn, {variant.name}: calibration",
+        )[0]
         for repeat in range(1, _CALIBRATION_REPEATS + 1)
     ]
     numbers = CALIBRATIONS[by](np.concatenate(repeats), np.tile(y, _CALIBRATION_REPEATS))

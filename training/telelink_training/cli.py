@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from telelink_shared.artifact import ArtifactError
 from telelink_training.config import CONFIGS, load_config
 from telelink_training.data import DataError, Dataset, load_csv, load_openml, synthetic
 from telelink_training.export import ExportError
 from telelink_training.releasing import release_churn, release_clv
 from telelink_training.splits import hold_out
-from telelink_shared.artifact import ArtifactError
 
 _ROOT = Path(__file__).resolve().parents[2]
 SYNTHETIC_ROWS = 3_333
@@ -58,19 +58,35 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="telelink_training", description="Train the models of TeleLink Customer Analytics.")
+    parser = argparse.ArgumentParser(
+        prog="telelink_training", description="Train the models of TeleLink Customer Analytics."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train, compare, measure and write new model versions")
-    train.add_argument("--data", required=True, help="a CSV file, 'openml' (the public data set, downloaded) or 'synthetic'")
-    train.add_argument("--test", help="a CSV file of further rows to report on; without it 20 %% of the data are held out")
+    train.add_argument(
+        "--data", required=True, help="a CSV file, 'openml' (the public data set, downloaded) or 'synthetic'"
+    )
+    train.add_argument(
+        "--test", help="a CSV file of further rows to report on; without it 20 %% of the data are held out"
+    )
     train.add_argument("--model", choices=("churn", "clv", "both"), default="both", help="which model (default: both)")
-    train.add_argument("--search", choices=("small", "full"), default="small", help="how many settings to try (default: small)")
+    train.add_argument(
+        "--search", choices=("small", "full"), default="small", help="how many settings to try (default: small)"
+    )
     train.add_argument("--jobs", type=int, default=-1, help="cores to use (default: all)")
     train.add_argument(
-        "--column-map", action="append", default=[], metavar="HEADER=COLUMN", help="a header of yours and the column it stands for"
+        "--column-map",
+        action="append",
+        default=[],
+        metavar="HEADER=COLUMN",
+        help="a header of yours and the column it stands for",
     )
-    train.add_argument("--churn-models", type=Path, default=_ROOT / "churn-service" / "models", help="where churn versions go")
-    train.add_argument("--clv-models", type=Path, default=_ROOT / "clv-service" / "models", help="where clv versions go")
+    train.add_argument(
+        "--churn-models", type=Path, default=_ROOT / "churn-service" / "models", help="where churn versions go"
+    )
+    train.add_argument(
+        "--clv-models", type=Path, default=_ROOT / "clv-service" / "models", help="where clv versions go"
+    )
     train.set_defaults(run=_train)
     return parser
 

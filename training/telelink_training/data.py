@@ -25,12 +25,11 @@ from telelink_shared.customer import (
     MINUTES,
     RATES_USD_PER_MINUTE,
     STATES,
-    USAGE,
     USAGE_PERIODS,
     UnknownSpelling,
     canonical_plan,
 )
-from telelink_shared.features import BadColumn, Rows, prepare
+from telelink_shared.features import BadColumn, Rows, bill_usd, prepare
 
 CHURN: Final = "churn"
 LIFETIME_VALUE: Final = "lifetime_value_usd"
@@ -98,7 +97,9 @@ def _churn(values: pd.Series[Any]) -> pd.Series[bool]:
 
     known = values.map({value: one(value) for value in values.unique()})
     if known.isna().any():
-        raise DataError(f"column {CHURN}: must be yes/no, true/false or 1/0 ({int(known.isna().sum())} of {len(values)} rows)")
+        raise DataError(
+            f"column {CHURN}: must be yes/no, true/false or 1/0 ({int(known.isna().sum())} of {len(values)} rows)"
+        )
     return known.astype(bool)
 
 
@@ -122,10 +123,13 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
         raw: any of the public copies, or a file with the same columns in any spelling of their names.
         source: what the data is.
         column_map: canonical name by header, for headers that are not recognised.
+
     Raises:
         DataError: columns are missing, hold what they cannot hold, or there is too little to learn from.
     """
-    renamed = raw.rename(columns={name: (column_map or {}).get(str(name), _canonical_name(str(name))) for name in raw.columns})
+    renamed = raw.rename(
+        columns={name: (column_map or {}).get(str(name), _canonical_name(str(name))) for name in raw.columns}
+    )
     doubled = sorted(set(renamed.columns[renamed.columns.duplicated()]))
     if doubled:
         raise DataError(f"columns given twice: {', '.join(doubled)}")
@@ -138,18 +142,23 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
             frame[column] = _words(column, renamed[column])
         elif column in renamed:
             numbers = pd.to_numeric(renamed[column], errors="coerce")
-            bad = int((numbers.isna() & renamed[column].notna()).sum()) + (int(numbers.isna().sum()) if column in ELEVEN else 0)
+            bad = int((numbers.isna() & renamed[column].notna()).sum()) + (
+                int(numbers.isna().sum()) if column in ELEVEN else 0
+            )
             if bad:
                 raise DataError(f"column {column}: must be a number ({bad} of {len(renamed)} rows)")
             frame[column] = numbers.astype(np.float64)
     if LIFETIME_VALUE in renamed:
         frame[LIFETIME_VALUE] = pd.to_numeric(renamed[LIFETIME_VALUE], errors="coerce")
-        if frame[LIFETIME_VALUE].isna().any():
-            raise DataError(f"column {LIFETIME_VALUE}: must be a number ({int(frame[LIFETIME_VALUE].isna().sum())} of {len(frame)} rows)")
+        bad = int(frame[LIFETIME_VALUE].isna().sum())
+        if bad:
+            raise DataError(f"column {LIFETIME_VALUE}: must be a number ({bad} of {len(frame)} rows)")
     if len(frame) < MIN_ROWS:
         raise DataError(f"{len(frame)} rows are too few: at least {MIN_ROWS} are needed")
     if frame[CHURN].nunique() < 2:
-        raise DataError(f"column {CHURN}: all {len(frame)} rows say {'yes' if frame[CHURN].iloc[0] else 'no'}; both are needed")
+        raise DataError(
+            f"column {CHURN}: all {len(frame)} rows say {'yes' if frame[CHURN].iloc[0] else 'no'}; both are needed"
+        )
     dataset = Dataset(frame, source)
     try:
         dataset.rows  # noqa: B018  the services' own check
@@ -209,7 +218,12 @@ def synthetic(n_rows: int, *, seed: int = 0) -> Dataset:
     frame["voice_mail_plan"] = np.where(rng.random(n_rows) < 0.277, "yes", "no")
     messages = np.clip(rng.normal(29, 7.5, n_rows).round(), 4, 51)
     frame["number_of_vmail_messages"] = np.where(frame["voice_mail_plan"] == "yes", messages, 0.0)
-    spread = {"day": (180, 54, 100, 20), "eve": (201, 51, 100, 20), "night": (201, 51, 100, 20), "intl": (10.2, 2.8, 4.5, 2.4)}
+    spread = {
+        "day": (180, 54, 100, 20),
+        "eve": (201, 51, 100, 20),
+        "night": (201, 51, 100, 20),
+        "intl": (10.2, 2.8, 4.5, 2.4),
+    }
     for period, (minutes, minutes_sd, calls, calls_sd) in spread.items():
         frame[f"total_{period}_minutes"] = np.clip(rng.normal(minutes, minutes_sd, n_rows), 0, None).round(1)
         frame[f"total_{period}_calls"] = np.clip(rng.normal(calls, calls_sd, n_rows).round(), 0, None)
@@ -230,17 +244,18 @@ def synthetic(n_rows: int, *, seed: int = 0) -> Dataset:
 def lifetime_value_usd(dataset: Dataset, *, seed: int) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool]:
     """The target of the value model, in US dollars, and whether it is simulated.
 
-    Where the source has no lifetime value it is made up: 100 a day of tenure, 35 for each dollar of the bill, 500 for the
-    international and 300 for the voice mail plan, normal noise with a standard deviation of 1,000, at least 50.
+    Where the source has no lifetime value it is made up: 100 a day of tenure, 35 for each dollar of the bill, 500 for
+    the international and 300 for the voice mail plan, normal noise (standard deviation 1,000), at least 50.
     """
     frame = dataset.frame
     if LIFETIME_VALUE in frame:
         return frame[LIFETIME_VALUE].to_numpy(np.float64), False
     missing = [column for column in MINUTES if np.isnan(dataset.rows.numbers[column]).any()]
     if missing:
-        raise DataError(f"a lifetime value cannot be simulated without usage (missing in {', '.join(missing)}); add a column {LIFETIME_VALUE}")
-    from telelink_shared.features import bill_usd
-
+        raise DataError(
+            f"a lifetime value cannot be simulated without usage (missing in {', '.join(missing)}); "
+            f"add a column {LIFETIME_VALUE}"
+        )
     noise = np.random.default_rng(seed).normal(0.0, 1_000.0, len(frame))
     value = (
         100.0 * frame["account_length"].to_numpy()
@@ -250,6 +265,3 @@ def lifetime_value_usd(dataset: Dataset, *, seed: int) -> tuple[np.ndarray[Any, 
         + noise
     )
     return np.maximum(value, 50.0), True
-
-
-__all__ = ["CHURN", "LIFETIME_VALUE", "USAGE", "DataError", "Dataset", "from_openml", "lifetime_value_usd", "load_csv", "load_openml", "normalise", "rows_of", "synthetic"]

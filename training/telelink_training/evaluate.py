@@ -34,7 +34,12 @@ def best_f1(y: Booleans, probability: Floats) -> dict[str, float]:
     precision, recall, cuts = metrics.precision_recall_curve(y, probability)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(np.argmax(f1[:-1]))
-    return {"cut": float(cuts[best]), "f1": float(f1[best]), "precision": float(precision[best]), "recall": float(recall[best])}
+    return {
+        "cut": float(cuts[best]),
+        "f1": float(f1[best]),
+        "precision": float(precision[best]),
+        "recall": float(recall[best]),
+    }
 
 
 def classification(y: Booleans, probability: Floats) -> dict[str, Any]:

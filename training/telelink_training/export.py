@@ -79,9 +79,14 @@ class FittedVariant:
         )
 
 
-def _forest_nodes(name: str, forest: RandomForestClassifier, n_features: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], int]:
+def _forest_nodes(
+    name: str, forest: RandomForestClassifier, n_features: int
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], int]:
     converted = to_onnx(
-        forest, np.zeros((1, n_features), np.float32), options={"zipmap": False}, target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET}
+        forest,
+        np.zeros((1, n_features), np.float32),
+        options={"zipmap": False},
+        target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET},
     )
     (trees,) = [node for node in converted.graph.node if node.op_type == "TreeEnsembleClassifier"]
     node = onnx.NodeProto()
@@ -128,7 +133,9 @@ def onnx_graph(variants: Sequence[FittedVariant]) -> bytes:
         outputs.append(helper.make_tensor_value_info(f"{variant.name}_score", element, [f"{variant.name}_rows", 1]))
     graph = helper.make_graph(nodes, "variants", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-    model_proto = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="telelink-training")
+    model_proto = helper.make_model(
+        graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="telelink-training"
+    )
     return bytes(model_proto.SerializeToString())
 
 
@@ -151,7 +158,9 @@ def golden_inputs(dataset: Dataset, *, n_rows: int, seed: int) -> dict[str, list
             continue
         values = frame[column].tolist()
         if column not in ELEVEN:
-            values = [value if position < n_rows // 2 and value == value else None for position, value in enumerate(values)]
+            values = [
+                value if position < n_rows // 2 and value == value else None for position, value in enumerate(values)
+            ]
         inputs[column] = values
     return inputs
 

@@ -19,10 +19,13 @@ from telelink_training.export import FittedVariant, Release, golden_inputs, publ
 MIN_VARIANT_ROWS: Final = 80
 _GOLDEN_ROWS: Final = 16
 _LEVELS: Final = ("0.05", "0.25", "0.5", "0.75", "0.9", "0.95")
-_TENURE_NOTE: Final = "Knows one carrier, one month of use and US states; train on your own customers before acting on money."
+_TENURE_NOTE: Final = (
+    "Knows one carrier, one month of use and US states; train on your own customers before acting on money."
+)
 SIMULATED_NOTE: Final = (
-    "The lifetime value is simulated: the training data has no revenue history. Its target is 100 for each day of tenure + 35 for "
-    "each dollar of the bill + 500 for the international plan + 300 for the voice mail plan + normal noise (sd 1,000), at least 50."
+    "The lifetime value is simulated: the training data has no revenue history. Its target is 100 for each day of "
+    "tenure + 35 for each dollar of the bill + 500 for the international plan + 300 for the voice mail plan + normal "
+    "noise (sd 1,000), at least 50."
 )
 
 
@@ -30,7 +33,9 @@ def _quantiles(values: Floats) -> dict[str, float]:
     return {level: float(np.quantile(values, float(level))) for level in _LEVELS}
 
 
-def _by_variant(variants: Sequence[FittedVariant], rows: Rows) -> list[tuple[FittedVariant, np.ndarray[Any, np.dtype[np.bool_]]]]:
+def _by_variant(
+    variants: Sequence[FittedVariant], rows: Rows
+) -> list[tuple[FittedVariant, np.ndarray[Any, np.dtype[np.bool_]]]]:
     """Which variant answers which rows: the first whose needs are known, as in a service."""
     open_rows = np.ones(rows.n_rows, dtype=bool)
     chosen = []
@@ -55,7 +60,9 @@ def _without(rows: Rows, needs: Sequence[str]) -> bool:
     return any(np.isnan(rows.numbers[column]).any() for column in needs)
 
 
-def release_churn(train: Dataset, test: Dataset, config: ModelConfig, *, search: str, jobs: int, models_dir: Path) -> tuple[Path, str]:
+def release_churn(
+    train: Dataset, test: Dataset, config: ModelConfig, *, search: str, jobs: int, models_dir: Path
+) -> tuple[Path, str]:
     """Train, measure and publish the churn model: the new version's folder and what to print."""
     trained = churn.train(train, config, search=search, jobs=jobs, min_rows=MIN_VARIANT_ROWS)
     rows, left = test.rows, test.frame[CHURN].to_numpy(dtype=bool)
@@ -66,7 +73,10 @@ def release_churn(train: Dataset, test: Dataset, config: ModelConfig, *, search:
     }
     golden = golden_inputs(train, n_rows=_GOLDEN_ROWS, seed=config.seed)
     golden_rows = rows_of(_frame(golden))
-    notes = [_TENURE_NOTE, "About one churner in seven looks like any other customer in the public data: no model finds these."]
+    notes = [
+        _TENURE_NOTE,
+        "About one churner in seven looks like any other customer in the public data: no model finds these.",
+    ]
     card = model_card(
         title="Churn model",
         what="The chance that a customer leaves, calibrated, from eleven fields and, where known, minutes of use.",
@@ -76,8 +86,8 @@ def release_churn(train: Dataset, test: Dataset, config: ModelConfig, *, search:
         comparison=trained.comparison,
         details=[
             *(f"Variant {name}: random forest with {parameters}." for name, parameters in trained.chosen.items()),
-            "Scaled numbers and one-hot plans; state and area code are not used, since cross-validation showed no gain.",
-            "Calibrated on out-of-fold votes of the training rows by the better of two monotone methods, as named above.",
+            "Scaled numbers and one-hot plans; state and area code are not used: cross-validation showed no gain.",
+            "Calibrated on out-of-fold votes of the training rows by the better of two monotone methods, named above.",
             f"Seed {config.seed}, {config.folds} folds; the search minimises calibrated log loss.",
         ],
         notes=notes,
@@ -92,7 +102,9 @@ def release_churn(train: Dataset, test: Dataset, config: ModelConfig, *, search:
             notes=notes,
             golden_inputs=golden,
             golden_outputs=_outputs(
-                trained.variants, golden_rows, lambda variant, rows: {"churn_probability": churn.probabilities(variant, rows)}
+                trained.variants,
+                golden_rows,
+                lambda variant, rows: {"churn_probability": churn.probabilities(variant, rows)},
             ),
             tolerance={"churn_probability": 1e-4},
             card=card,
@@ -116,7 +128,9 @@ def release_clv(train: Dataset, test: Dataset, config: ModelConfig, *, jobs: int
         (half_width,) = variant.numbers[clv.HALF_WIDTH]
         inside = np.abs(test_target - predicted) <= half_width
         measured[variant.name] = {
-            **regression(test_target, predicted), "interval_half_width_usd": half_width, "interval_coverage": float(inside.mean()),
+            **regression(test_target, predicted),
+            "interval_half_width_usd": half_width,
+            "interval_coverage": float(inside.mean()),
         }
     golden = golden_inputs(train, n_rows=_GOLDEN_ROWS, seed=config.seed)
     golden_rows = rows_of(_frame(golden))
@@ -129,8 +143,8 @@ def release_clv(train: Dataset, test: Dataset, config: ModelConfig, *, jobs: int
         measured=measured,
         comparison=trained.comparison,
         details=[
-            "Linear regression over scaled numbers (with usage: the bill) and one-hot plans; state and area code are not used.",
-            "The interval is split-conformal over cross-validated residuals: the same width for every customer of a variant.",
+            "Linear regression over scaled numbers (with usage: the bill) and one-hot plans, no state or area code.",
+            "The interval is conformal over cross-validated residuals: the same width for every customer of a variant.",
             f"Seed {config.seed}, {config.folds} folds.",
         ],
         notes=notes,
@@ -167,7 +181,14 @@ def _frame(columns: Mapping[str, Sequence[Any]]) -> Any:
 def _printed(name: str, comparison: Sequence[Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(
         [
-            "", f"{name}: candidates, cross-validated on the training rows", "", comparison_table(comparison),
-            "", f"{name}: measured on rows that were not fitted on", "", measured_table(measured), "",
+            "",
+            f"{name}: candidates, cross-validated on the training rows",
+            "",
+            comparison_table(comparison),
+            "",
+            f"{name}: measured on rows that were not fitted on",
+            "",
+            measured_table(measured),
+            "",
         ]
     )

@@ -99,7 +99,9 @@ class SqliteHistory:
     def __init__(self, path: Path, writer: GroupCommitWriter[HistoryRow], registry: CollectorRegistry) -> None:
         self._path = path
         self._writer = writer
-        self._rows = Counter("history_rows_total", "Predictions by what became of them", ("outcome",), registry=registry)
+        self._rows = Counter(
+            "history_rows_total", "Predictions by what became of them", ("outcome",), registry=registry
+        )
 
     async def add(self, rows: Sequence[HistoryRow]) -> bool:
         """See `HistoryStore.add`."""

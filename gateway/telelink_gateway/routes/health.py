@@ -35,6 +35,7 @@ class ServiceReply(BaseModel):
     version: str | None
     latency_ms: float | None
     last_error: str | None
+    notes: tuple[str, ...]
 
 
 class ServicesReply(BaseModel):

@@ -45,4 +45,6 @@ async def problem(code: str) -> ProblemReply:
     family = catalogue().get(code)
     if family is None:
         raise NotFound("There is no problem of this name.")
-    return ProblemReply(type=f"/problems/{code}", title=family.title, status=family.status, description=family.__doc__ or "")
+    return ProblemReply(
+        type=f"/problems/{code}", title=family.title, status=family.status, description=family.__doc__ or ""
+    )

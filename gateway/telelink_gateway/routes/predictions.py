@@ -32,7 +32,7 @@ INCLUDES: Final = ("models", "policy", "value_at_risk")
 
 _CUSTOMER: Final = TypeAdapter(Customer)
 _CUSTOMERS: Final = TypeAdapter(list[Customer])
-_PROBLEM: Final = {"content": {"application/problem+json": {}}}
+_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The body is not JSON", **_PROBLEM},
     413: {"description": "The body is too large", **_PROBLEM},
@@ -80,7 +80,9 @@ def _includes(request: Request) -> frozenset[str]:
     asked = {name.strip() for value in request.query_params.getlist("include") for name in value.split(",")} - {""}
     if asked - set(INCLUDES):
         message = f"include takes {', '.join(INCLUDES)}"
-        raise InvalidInput(f"Unknown value of 'include': {message}.", errors=[FieldError("", "unknown_include", message)])
+        raise InvalidInput(
+            f"Unknown value of 'include': {message}.", errors=[FieldError("", "unknown_include", message)]
+        )
     return frozenset(asked)
 
 

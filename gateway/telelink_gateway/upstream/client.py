@@ -56,7 +56,8 @@ class Expected:
             return all(isinstance(value, str) for value in tensor.data)
         lower, upper = self.lower, self.upper
         return all(
-            lower <= value <= upper if isinstance(value, (float, int)) and value is not True and value is not False
+            lower <= value <= upper
+            if isinstance(value, (float, int)) and value is not True and value is not False
             # NaN fails the comparison
             else self.may_be_unknown and value is None
             for value in tensor.data
@@ -85,6 +86,7 @@ class ServiceStatus:
     Attributes:
         state: 'ready', 'not ready' or 'unreachable'.
         latency_ms: of the question for its state.
+        notes: what must be said wherever a figure of this model is shown.
     """
 
     name: str
@@ -94,6 +96,7 @@ class ServiceStatus:
     version: str | None
     latency_ms: float | None
     last_error: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -105,7 +108,9 @@ class UpstreamMetrics:
     """Calls to model services, counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls = Counter("upstream_calls_total", "Calls to a model service", ("service", "outcome"), registry=registry)
+        self.calls = Counter(
+            "upstream_calls_total", "Calls to a model service", ("service", "outcome"), registry=registry
+        )
         self.durations = Histogram(
             "upstream_call_duration_seconds",
             "Time of a call to a model service",
@@ -166,6 +171,7 @@ class ModelClient:
             inputs_json: the protocol's `inputs`, already serialised.
             n_rows: number of customers in them.
             deadline: on the event loop's clock; the answer is there by then or not at all.
+
         Raises:
             ModelUnavailable: no valid answer by the deadline.
         """
@@ -251,17 +257,19 @@ class ModelClient:
 
     async def _ask_status(self) -> ServiceStatus:
         started = time.perf_counter()
-        version = None
+        version: str | None = None
+        notes: tuple[str, ...] = ()
         reason: str | None
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
                 reply = await self.http.get(f"{self.url}/v2/models/{self.model}/ready")
                 latency_ms: float | None = round((time.perf_counter() - started) * 1e3, 3)
                 state = "ready" if reply.status_code == httpx.codes.OK else "not ready"
-                version = (await self._describe()).versions[-1]
+                metadata = await self._describe()
+                version, notes = metadata.versions[-1], tuple(map(str, metadata.parameters.get("notes", ())))
                 reason = self._last_error
         except (TimeoutError, httpx.HTTPError) as error:
             state, latency_ms, reason = "unreachable", None, str(error) or type(error).__name__
         except _Invalid as error:
             state, reason = "not ready", str(error)
-        return ServiceStatus(self.service, state, self.url, self.model, version, latency_ms, reason)
+        return ServiceStatus(self.service, state, self.url, self.model, version, latency_ms, reason, notes)

@@ -27,6 +27,7 @@ class OnnxEngine:
     Args:
         model: the content of model.onnx.
         variants: names that the graph must have.
+
     Raises:
         ArtifactError: it is no ONNX graph of that shape.
     """

@@ -40,8 +40,10 @@ class LoadedModel:
         Args:
             raw: values by column name; see `features.prepare`.
             n_rows: number of customers.
+
         Returns:
             arrays of shape (n_rows,) by output name, and the variant that answered each row.
+
         Raises:
             BadColumn: a column is missing, or holds a value that it cannot have.
             InvalidOutput: the model computed something outside its stated range.

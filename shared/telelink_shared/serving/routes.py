@@ -172,7 +172,9 @@ def _wanted(request: InferRequest, standard: Sequence[str], available: Mapping[s
 
 
 @router.post("/models/{name}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest))
-@router.post("/models/{name}/versions/{version}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest))
+@router.post(
+    "/models/{name}/versions/{version}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest)
+)
 async def infer(request: Request, name: str, model: Model, version: str | None = None) -> Response:
     """Answer a batch of rows: one input tensor for each raw column, first dimension the batch."""
     _named(model, name, version)

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from telelink_shared.problem import BadRequest, FieldError, InvalidInput, NotUtf8, TooLarge, UnsupportedMediaType
-
+from telelink_shared.problem import BadRequest, FieldError, InvalidInput, MalformedJson, NotUtf8, TooLarge, UnsupportedMediaType
 
 T = TypeVar("T")
 
@@ -78,10 +77,8 @@ _OWN = frozenset({"unknown_plan", "unknown_state", "unknown_area_code"})
 
 def _field_error(error: Any) -> FieldError:
     code = error["type"]
-    if code in _OWN:
-        message = error["msg"]
-    else:
-        message = _MESSAGES.get(code, "is not valid").format_map(error.get("ctx") or {})
+    known = _MESSAGES.get(code, "is not valid")
+    message = error["msg"] if code in _OWN else known.format_map(error.get("ctx") or {})
     return FieldError(_pointer(error["loc"]), code, message)
 
 
@@ -89,7 +86,7 @@ def validate_json(adapter: TypeAdapter[T], body: bytes) -> T:
     """The body as the adapter's type.
 
     Raises:
-        BadRequest: not JSON.
+        MalformedJson: not JSON.
         InvalidInput: JSON of another shape, with a pointer to each fault.
     """
     try:
@@ -97,7 +94,9 @@ def validate_json(adapter: TypeAdapter[T], body: bytes) -> T:
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         if found[0]["type"] == "json_invalid":
-            raise BadRequest("The body is not valid JSON (RFC 8259).", errors=[FieldError("", "json_invalid", _where(error))]) from error
+            raise MalformedJson(
+                "The body is not valid JSON (RFC 8259).", errors=[FieldError("", "json_invalid", _where(error))]
+            ) from error
         errors = [_field_error(each) for each in found]
         count = f"{len(errors)} values are" if len(errors) > 1 else "One value is"
         raise InvalidInput(f"{count} not valid; see 'errors'.", errors=errors) from error

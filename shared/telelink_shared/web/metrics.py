@@ -88,5 +88,9 @@ class Observe:
             self._metrics.end(scope["method"], route, status, duration_s)
             if route not in _PROBES:
                 log.info(
-                    "request", method=scope["method"], route=route, status=status, duration_ms=round(duration_s * 1e3, 3)
+                    "request",
+                    method=scope["method"],
+                    route=route,
+                    status=status,
+                    duration_ms=round(duration_s * 1e3, 3),
                 )

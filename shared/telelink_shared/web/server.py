@@ -81,7 +81,9 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise StartupError(f"cannot listen at {host} port {port}: {error.strerror}; choose another TELELINK_PORT") from error
+        raise StartupError(
+            f"cannot listen at {host} port {port}: {error.strerror}; choose another TELELINK_PORT"
+        ) from error
     return listener
 
 

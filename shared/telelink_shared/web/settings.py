@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError
@@ -25,7 +24,9 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(
         default=0.0, ge=0, le=300, description="Seconds to go on serving, not ready any more, after SIGTERM"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged"
+    )
 
     @classmethod
     def names(cls) -> frozenset[str]:
@@ -33,22 +34,20 @@ class ServiceSettings(BaseSettings):
         return frozenset(PREFIX + name.upper() for name in cls.model_fields)
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+    def load(cls) -> Self:
         """Settings from the environment.
 
         Raises:
             StartupError: a `TELELINK_` name that no setting has, or a value that does not fit, in one line.
         """
         known = cls.names()
-        for name in sorted(os.environ if environ is None else environ):
+        for name in sorted(os.environ):
             if name.startswith(PREFIX) and name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
                 raise StartupError(f"unknown setting {name}: {hint}")
         try:
-            if environ is None:
-                return cls()
-            return cls(**{name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name in known})
+            return cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = PREFIX + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"

@@ -1,0 +1,384 @@
+"""The public HTTP interface, in process, with stand-ins for the model services on real sockets."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.builders import ROOT, a_customer, some_customers, with_usage
+from support.stub_model import stub_model
+from telelink_gateway.app import create_app
+from telelink_gateway.security_headers import PAGE_CSP
+from telelink_gateway.settings import Settings
+
+FIVE_KEYS = ["churn_probability", "churn_risk", "estimated_clv", "recommendation", "confidence"]
+OPENAPI = Path(__file__).parent / "openapi" / "gateway.json"
+LENIENT = {"Prefer": "handling=lenient"}
+
+
+@pytest.fixture
+def churn():
+    with stub_model("churn") as stub:
+        yield stub
+
+
+@pytest.fixture
+def clv():
+    with stub_model("clv") as stub:
+        yield stub
+
+
+def settings_for(churn, clv, folder, **more):
+    return Settings(churn_url=churn.url, clv_url=clv.url, history_url=f"sqlite:///{folder}/history.db", **more)
+
+
+@pytest.fixture
+def client(churn, clv, tmp_path):
+    with TestClient(create_app(settings_for(churn, clv, tmp_path))) as running:
+        yield running
+
+
+def test_the_documented_request_gives_the_five_documented_keys_in_their_order(client):
+    reply = client.post("/predict", json=a_customer())
+    assert reply.status_code == 200
+    assert list(reply.json()) == FIVE_KEYS
+    assert reply.json() == {
+        "churn_probability": 0.25,
+        "churn_risk": "Medium",
+        "estimated_clv": 12_000.0,
+        "recommendation": "MONITOR: Send personalised offers and improve this customer's service.",
+        "confidence": "High",
+    }
+    assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["X-Prediction-Id"])
+
+
+def test_include_adds_an_object_of_each_name(client):
+    reply = client.post("/predict?include=models,policy&include=value_at_risk", json=a_customer()).json()
+    assert list(reply) == [*FIVE_KEYS, "models", "policy", "value_at_risk"]
+    assert reply["models"]["churn"] == {"name": "churn", "version": "1", "variant": "usage"}
+    assert reply["policy"]["high_value_from_usd"] == 15_000.0
+    assert reply["value_at_risk"] == {"usd": 3_000.0}
+
+
+def test_an_unknown_include_is_refused(client):
+    reply = client.post("/predict?include=magic", json=a_customer())
+    assert reply.status_code == 422
+    assert "magic" not in reply.text.replace("?include=magic", "")
+
+
+def test_a_batch_is_answered_in_order_with_its_count_and_one_call_to_each_service(client, churn, clv):
+    churn.infer = lambda request: churn.valid_infer(
+        request,
+        outputs=[
+            {"name": "churn_probability", "shape": [3], "datatype": "FP64", "data": [0.1, 0.2, 0.9]},
+            {"name": "variant", "shape": [3], "datatype": "BYTES", "data": ["usage"] * 3},
+        ],
+    )
+    reply = client.post("/batch-predict", json=[a_customer(), with_usage(), a_customer()]).json()
+    assert list(reply) == ["predictions", "count"]
+    assert [each["churn_probability"] for each in reply["predictions"]] == [0.1, 0.2, 0.9]
+    assert reply["count"] == 3
+    for stub in (churn, clv):
+        assert [path for path in stub.calls if path.endswith("/infer")] == [f"/v2/models/{stub.model}/infer"]
+
+
+def test_the_notes_of_a_model_are_told_with_its_state(client):
+    churn, clv = client.get("/v1/services").json()["services"]
+    assert (churn["state"], clv["state"]) == ("ready", "ready")
+    assert clv["notes"] == ["The lifetime value is simulated."]
+
+
+def test_an_empty_batch_is_answered_without_asking_anyone(client, churn):
+    assert client.post("/batch-predict", json=[]).json() == {"predictions": [], "count": 0}
+    assert churn.calls == []
+
+
+def test_only_what_a_customer_has_is_sent(client, churn):
+    seen = []
+
+    def remember(request):
+        seen.append({tensor["name"]: tensor["data"] for tensor in request["inputs"]})
+        return churn.valid_infer(request)
+
+    churn.infer = remember
+    client.post("/predict", json=a_customer(state="oh", voiceMailPlan=True))
+    client.post("/batch-predict", json=[a_customer(), with_usage()])
+    assert "total_day_minutes" not in seen[0]
+    assert (seen[0]["state"], seen[0]["voice_mail_plan"]) == (["OH"], ["yes"])
+    assert seen[1]["total_day_minutes"] == [None, 180.5]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "pointer"),
+    [
+        ("POST", "/predict", "{", 400, "malformed_json", ""),
+        ("POST", "/predict", "", 400, "malformed_json", ""),
+        ("POST", "/predict", "[]", 422, "invalid_input", ""),
+        ("POST", "/predict", "null", 422, "invalid_input", ""),
+        ("POST", "/predict", json.dumps(a_customer(state=None)), 422, "invalid_input", "/state"),
+        ("POST", "/predict", json.dumps(a_customer(state="XX")), 422, "invalid_input", "/state"),
+        (
+            "POST",
+            "/predict",
+            json.dumps(a_customer(accountLength="secret-words")),
+            422,
+            "invalid_input",
+            "/accountLength",
+        ),
+        ("POST", "/predict", json.dumps(a_customer(totalDayCalls=-3)), 422, "invalid_input", "/totalDayCalls"),
+        (
+            "POST",
+            "/predict",
+            json.dumps(with_usage(totalDayMinutes=float("nan"))),
+            422,
+            "invalid_input",
+            "/totalDayMinutes",
+        ),
+        ("POST", "/predict", json.dumps(a_customer() | {"a/b~c": 1}), 422, "invalid_input", "/a~1b~0c"),
+        ("POST", "/predict", b"\xff\xfe{}", 400, "not_utf8", None),
+        ("POST", "/predict", "[" * 100_000, 413, "body_too_large", None),
+        ("POST", "/predict", "[" * 60_000, 400, "malformed_json", ""),
+        (
+            "POST",
+            "/batch-predict",
+            json.dumps([a_customer(), a_customer(areaCode="999")]),
+            422,
+            "invalid_input",
+            "/1/areaCode",
+        ),
+        ("POST", "/batch-predict", json.dumps(a_customer()), 422, "invalid_input", ""),
+        ("POST", "/batch-predict", " " * 9_000_000, 413, "body_too_large", None),
+        ("GET", "/predict", None, 405, "method_not_allowed", None),
+        ("GET", "/nothing", None, 404, "not_found", None),
+        ("GET", "/problems/nothing", None, 404, "not_found", None),
+    ],
+)
+def test_every_error_is_one_shape_and_never_repeats_the_input(client, method, path, body, status, code, pointer):
+    headers = {"Content-Type": "application/json", "X-Request-ID": "abc-1"}
+    reply = client.request(method, path, content=body, headers=headers)
+    assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json")
+    problem = reply.json()
+    assert set(problem) - {"errors", "n_errors"} == {
+        "type",
+        "title",
+        "status",
+        "detail",
+        "instance",
+        "code",
+        "request_id",
+    }
+    assert (problem["type"], problem["code"], problem["status"]) == (f"/problems/{code}", code, status)
+    assert isinstance(problem["detail"], str)
+    assert problem["request_id"] == "abc-1"
+    assert "secret" not in reply.text
+    if pointer is not None:
+        assert problem["errors"][0]["pointer"] == pointer
+
+
+def test_a_body_that_is_not_announced_as_json_is_refused(client):
+    reply = client.post("/predict", content=json.dumps(a_customer()), headers={"Content-Type": "text/csv"})
+    assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_at_most_twenty_errors_are_listed_and_all_are_counted(client):
+    problem = client.post("/batch-predict", json=[{} for _ in range(9)]).json()
+    assert (len(problem["errors"]), problem["n_errors"]) == (20, 99)
+
+
+def test_more_customers_than_a_batch_may_have_are_refused(client):
+    reply = client.post("/batch-predict", json=[a_customer()] * 10_001)
+    assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+
+
+GARBAGE = {
+    "html": lambda stub, _: (200, {"Content-Type": "text/html"}, b"<html>busy</html>"),
+    "truncated": lambda stub, request: (200, {}, stub.valid_infer(request)[2][:-20]),
+    "no rows": lambda stub, request: stub.valid_infer(request, outputs=[]),
+    "another model": lambda stub, request: stub.valid_infer(request, model_name="other"),
+    "status 500": lambda stub, _: (500, {}, b"{}"),
+    "redirect": lambda stub, _: (307, {"Location": "/v2/health/live"}, b""),
+    "too many rows": lambda stub, request: stub.valid_infer(
+        request, outputs=[{"name": "churn_probability", "shape": [2], "datatype": "FP64", "data": [0.1, 0.2]}]
+    ),
+    **{
+        name: lambda stub, request, value=value: stub.valid_infer(
+            request,
+            outputs=[
+                {"name": "churn_probability", "shape": [1], "datatype": "FP64", "data": [value]},
+                {"name": "variant", "shape": [1], "datatype": "BYTES", "data": ["usage"]},
+            ],
+        )
+        for name, value in {"not a number": float("nan"), "above one": 1.01, "below zero": -0.1, "a word": "0.5",
+                            "nothing": None, "true": True}.items()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_from_a_model_service_reaches_nobody(client, churn, garbage):
+    churn.infer = lambda request: GARBAGE[garbage](churn, request)
+    strict = client.post("/predict", json=a_customer())
+    assert (strict.status_code, strict.json()["code"]) == (503, "model_unavailable")
+    assert int(strict.headers["Retry-After"]) > 0
+    lenient = client.post("/predict", json=a_customer(), headers=LENIENT)
+    assert lenient.status_code == 200
+    assert lenient.headers["X-Degraded"] == "churn"
+    reply = lenient.json()
+    assert (reply["churn_probability"], reply["churn_risk"], reply["confidence"]) == (None, None, None)
+    assert reply["estimated_clv"] == 12_000.0
+    assert "not known" in reply["recommendation"]
+
+
+def test_without_the_value_model_the_risk_is_still_told_on_request(client, clv):
+    clv.infer = lambda _: (503, {}, b"")
+    assert client.post("/predict", json=a_customer()).status_code == 503
+    lenient = client.post("/predict?include=models,value_at_risk", json=a_customer(), headers=LENIENT)
+    assert lenient.headers["X-Degraded"] == "clv"
+    reply = lenient.json()
+    assert (reply["churn_risk"], reply["estimated_clv"]) == ("Medium", None)
+    assert reply["models"]["clv"] is None
+    assert reply["value_at_risk"] == {"usd": None}
+
+
+def test_with_both_out_even_a_lenient_client_gets_503_and_bad_input_is_still_422(client, churn, clv):
+    churn.infer = clv.infer = lambda _: (500, {}, b"")
+    assert client.post("/predict", json=a_customer(), headers=LENIENT).status_code == 503
+    assert client.post("/predict", json=a_customer(state="XX"), headers=LENIENT).status_code == 422
+
+
+def test_a_service_built_for_another_schema_is_not_used(client, churn):
+    churn.schema_hash = "0" * 64
+    assert client.post("/predict", json=a_customer()).status_code == 503
+    services = {each["name"]: each for each in client.get("/v1/services").json()["services"]}
+    assert services["churn-service"]["state"] == "not ready"
+    assert "schema" in services["churn-service"]["last_error"]
+    assert client.get("/health").json()["churn_model"] == "not loaded"
+
+
+def test_a_service_that_hangs_is_given_up_at_the_deadline(churn, clv, tmp_path):
+    with TestClient(create_app(settings_for(churn, clv, tmp_path, deadline_s=0.3))) as client:
+        churn.release.clear()
+        reply = client.post("/predict", json=a_customer(), headers=LENIENT)
+        assert (reply.status_code, reply.headers["X-Degraded"]) == (200, "churn")
+        assert churn.calls == ["/v2/models/churn/infer"]
+
+
+def test_a_new_version_is_asked_for_its_metadata_and_named(client, churn):
+    client.post("/predict", json=a_customer())
+    churn.version = "2"
+    reply = client.post("/predict?include=models", json=a_customer()).json()
+    assert reply["models"]["churn"]["version"] == "2"
+    assert "/v2/models/churn/versions/2" in churn.calls
+
+
+def test_ids_are_taken_in_given_back_and_handed_on(client, churn):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    reply = client.post("/predict", json=a_customer(), headers={"X-Request-ID": "me-1", "traceparent": trace})
+    assert (reply.headers["X-Request-ID"], reply.headers["traceparent"]) == ("me-1", trace)
+    assert (churn.headers[-1]["x-request-id"], churn.headers[-1]["traceparent"]) == ("me-1", trace)
+
+
+@pytest.mark.parametrize("given", ["a b", "x" * 65, "<script>", ""])
+def test_an_id_that_could_do_harm_is_replaced(client, given):
+    reply = client.get("/livez", headers={"X-Request-ID": given, "traceparent": "nonsense"})
+    assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["X-Request-ID"])
+    assert "traceparent" not in reply.headers
+
+
+def test_health_has_its_four_keys(client):
+    assert client.get("/health").json() == {
+        "status": "healthy",
+        "churn_model": "loaded",
+        "clv_model": "loaded",
+        "api_version": "2.0.0",
+    }
+
+
+def test_statistics_come_from_history_and_nothing_is_invented(client, churn):
+    empty = client.get("/stats").json()
+    assert empty == {
+        "total_customers": 0, "active_customers": None, "churned_customers": None, "churn_rate": None, "avg_clv": None,
+        "monthly_revenue": None, "high_risk_customers": 0, "medium_risk_customers": 0, "low_risk_customers": 0,
+    }  # fmt: skip
+    client.post("/batch-predict", json=[a_customer(customerId="a"), a_customer(customerId="b"), a_customer()])
+    churn.infer = lambda request: churn.valid_infer(
+        request,
+        outputs=[
+            {"name": "churn_probability", "shape": [1], "datatype": "FP64", "data": [0.9]},
+            {"name": "variant", "shape": [1], "datatype": "BYTES", "data": ["usage"]},
+        ],
+    )
+    client.post("/predict", json=a_customer(customerId="a"))
+    stats = client.get("/stats").json()
+    assert (stats["total_customers"], stats["avg_clv"], stats["monthly_revenue"]) == (3, 12_000.0, 180.0)
+    assert (stats["high_risk_customers"], stats["medium_risk_customers"], stats["low_risk_customers"]) == (1, 2, 0)
+    assert (stats["churn_rate"], stats["churned_customers"]) == (None, None)
+
+
+def test_an_incomplete_prediction_does_not_hide_the_last_complete_one(client, clv):
+    client.post("/predict", json=a_customer(customerId="a"))
+    clv.infer = lambda _: (500, {}, b"")
+    degraded = client.post("/predict", json=a_customer(customerId="a"), headers=LENIENT)
+    assert "X-Prediction-Id" in degraded.headers
+    assert client.get("/stats").json()["avg_clv"] == 12_000.0
+
+
+def test_the_policy_in_force_is_told(client):
+    assert client.get("/v1/policy").json() == {
+        "version": "2026-11",
+        "medium_from": 0.15,
+        "high_from": 0.3,
+        "high_value_from_usd": 15_000.0,
+        "top_value_from_usd": 18_000.0,
+    }
+
+
+def test_an_operators_own_value_limits_win(churn, clv, tmp_path):
+    settings = settings_for(churn, clv, tmp_path, high_value_from_usd=12_000)
+    churn.infer = None
+    with TestClient(create_app(settings)) as client:
+        assert client.post("/predict", json=a_customer()).json()["recommendation"].startswith("PROACTIVE:")
+
+
+def test_every_problem_that_can_be_told_is_described(client):
+    described = client.get("/problems/model_unavailable").json()
+    assert (described["status"], described["type"]) == (503, "/problems/model_unavailable")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_documentation_loads_nothing_from_elsewhere_and_runs_nothing_inline(client, path):
+    page = client.get(path)
+    assert page.status_code == 200
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert address.startswith("/")
+        assert client.get(address).status_code == 200
+    assert re.search(r"<script(?![^>]*src=)", page.text) is None
+    assert "unsafe-inline" not in page.headers["Content-Security-Policy"].split("style-src")[0]
+
+
+def test_the_pages_policy_is_the_same_with_and_without_nginx():
+    snippet = (ROOT / "frontend" / "nginx" / "snippets" / "security-headers.conf").read_text()
+    assert f'"{PAGE_CSP}"' in snippet
+
+
+def test_the_openapi_document_is_the_committed_one(client):
+    document = client.get("/openapi.json").json()
+    assert document == json.loads(OPENAPI.read_text()), (
+        "the interface has changed: raise its version, then `make openapi`"
+    )
+
+
+def test_the_documents_example_is_accepted_and_its_schema_names_every_field(client):
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["Customer"]
+    assert client.post("/predict", json=schema["example"]).status_code == 200
+    assert len(schema["required"]) == 11
+    assert len(schema["properties"]) == 20
+
+
+def test_metrics_count_calls_to_each_service(client):
+    client.post("/predict", json=some_customers(1, seed=0)[0])
+    text = client.get("/metrics").text
+    assert 'upstream_calls_total{outcome="ok",service="churn-service"} 1.0' in text
+    assert 'history_rows_total{outcome="stored"} 1.0' in text

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# All tests; `make test` calls it. Levels whose program is missing are skipped by name, with the command that adds it;
+# as root on a machine with apt the programs are installed. With CI=true a missing program is a failure, except Docker.
+# Arguments are handed on to pytest: tests/run.sh tests/unit -k decision
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly PACKAGES=(nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs)
+
+missing_packages() {
+  local entry
+  for entry in "${PACKAGES[@]}"; do
+    command -v "${entry%%:*}" >/dev/null || printf '%s\n' "${entry##*:}"
+  done
+}
+
+install_missing() {
+  local wanted=()
+  mapfile -t wanted < <(missing_packages)
+  ((${#wanted[@]})) || return 0
+  if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+    printf 'not installed, and the tests that need them are skipped: apt-get install %s\n' "${wanted[*]}"
+    return 0
+  fi
+  printf 'installing %s\n' "${wanted[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # fonts: a page without any would be looked at in boxes
+  apt-get install -y -qq --no-install-recommends "${wanted[@]}" fonts-dejavu-core >/dev/null
+}
+
+main() {
+  install_missing
+  if command -v node >/dev/null; then
+    node --test tests/unit/frontend/
+  fi
+  exec .venv/bin/python -m pytest "$@"
+}
+
+main "$@"
