@@ -32,7 +32,7 @@ install_missing() {
 main() {
   install_missing
   if command -v node >/dev/null; then
-    node --test tests/unit/frontend/
+    node --test tests/unit/frontend/*.test.mjs
   fi
   exec .venv/bin/python -m pytest "$@"
 }

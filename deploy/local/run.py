@@ -107,7 +107,7 @@ class Service:
 
 
 def _die_with_parent() -> None:
-    # Linux ends the child when this program dies, even by kill -9 (PR_SET_PDEATHSIG = 1).
+    # Linux sends SIGTERM when the parent dies, even by kill -9 (PR_SET_PDEATHSIG = 1).
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
@@ -194,6 +194,10 @@ def main() -> int:
     """Run until Ctrl-C or SIGTERM: 0 then, 1 when something could not start."""
     services: list[Service] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell started this in the background, with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "MAKELEVEL" in os.environ:
+        _die_with_parent()
     try:
         _run(services)
     except KeyboardInterrupt:

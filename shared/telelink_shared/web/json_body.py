@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from telelink_shared.problem import BadRequest, FieldError, InvalidInput, MalformedJson, NotUtf8, TooLarge, UnsupportedMediaType
+from telelink_shared.problem import (
+    BadRequest,
+    FieldError,
+    InvalidInput,
+    MalformedJson,
+    NotUtf8,
+    TooLarge,
+    UnsupportedMediaType,
+)
 
 T = TypeVar("T")
 

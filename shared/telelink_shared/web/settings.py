@@ -17,7 +17,8 @@ PREFIX = "TELELINK_"
 class ServiceSettings(BaseSettings):
     """What every service can be told. Subclasses set their own default port."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    # An empty variable is one that is not set, as docker-compose.yml hands on what .env does not name.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="Address to listen at")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen at; 0 takes a free one and logs it")

@@ -1,0 +1,80 @@
+// The only file that calls fetch. Addresses are relative, so any host and path work.
+
+const TIMEOUT_MS = 15_000;
+
+/** Something the server, or the way to it, could not do. */
+export class ApiError extends Error {
+  /**
+   * @param {string} message what happened and what to do
+   * @param {{status?: number, title?: string, fields?: Array<{pointer: string, message: string}>, requestId?: string}} [more]
+   */
+  constructor(message, { status = 0, title = 'No answer', fields = [], requestId = '' } = {}) {
+    super(message);
+    this.status = status;
+    this.title = title;
+    this.fields = fields;
+    this.requestId = requestId;
+  }
+}
+
+/** @param {Response} response @returns {Promise<ApiError>} */
+async function problemOf(response) {
+  let problem = {};
+  try {
+    problem = await response.json();
+  } catch {
+    // Something between the page and the server answered in its own words: the status is all there is.
+  }
+  return new ApiError(problem.detail ?? `The server answered with status ${response.status}. Try again in a few seconds.`, {
+    status: response.status,
+    title: problem.title ?? 'The request failed',
+    fields: problem.errors ?? [],
+    requestId: problem.request_id ?? response.headers.get('X-Request-ID') ?? '',
+  });
+}
+
+/** @param {string} path @param {RequestInit} [options] @returns {Promise<Response>} */
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch (error) {
+    if (error.name === 'TimeoutError') {
+      throw new ApiError(`No answer within ${TIMEOUT_MS / 1000} seconds. Try again.`, { title: 'The server took too long' });
+    }
+    throw new ApiError('Check your connection, then try again. What you have entered stays here.', {
+      title: 'The server cannot be reached',
+    });
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+/**
+ * Ask for one customer. When one model is out, the other half comes all the same.
+ * @param {object} customer fields as the API names them
+ * @returns {Promise<{prediction: object, missing: string[], storedAs: string|null}>}
+ * @throws {ApiError}
+ */
+export async function predict(customer) {
+  const response = await request('predict?include=models,policy,value_at_risk', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', Prefer: 'handling=lenient' },
+    body: JSON.stringify(customer),
+  });
+  return {
+    prediction: await response.json(),
+    missing: (response.headers.get('X-Degraded') ?? '').split(',').map((name) => name.trim()).filter(Boolean),
+    storedAs: response.headers.get('X-Prediction-Id'),
+  };
+}
+
+/**
+ * State of each model service.
+ * @returns {Promise<Array<{name: string, state: string, model: string, version: string|null, latency_ms: number|null,
+ *   last_error: string|null, notes: string[]}>>}
+ * @throws {ApiError}
+ */
+export async function services() {
+  return (await (await request('v1/services')).json()).services;
+}

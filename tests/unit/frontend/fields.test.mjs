@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { EXAMPLE, FIELDS, errorsByField, readCustomer, readField } from '../../../frontend/site/js/fields.js';
+
+const field = (name) => FIELDS.find((each) => each.name === name);
+
+function filledIn(changes = {}) {
+  const data = new FormData();
+  for (const [name, value] of Object.entries({ ...EXAMPLE, ...changes })) data.set(name, String(value));
+  return data;
+}
+
+test('a filled-in form becomes a customer with numbers as numbers', () => {
+  const { customer, errors } = readCustomer(filledIn({ totalDayMinutes: ' 180.5 ', customerId: '' }));
+  assert.equal(errors.size, 0);
+  assert.deepEqual(customer, { ...EXAMPLE, totalDayMinutes: 180.5 });
+});
+
+test('an empty form names every required field and no optional one', () => {
+  const { errors } = readCustomer(new FormData());
+  assert.deepEqual([...errors.keys()], FIELDS.filter((each) => each.required).map((each) => each.name));
+});
+
+for (const [name, text] of [
+  ['totalDayCalls', '-1'],
+  ['totalDayCalls', '1.5'],
+  ['totalDayCalls', 'many'],
+  ['totalDayCalls', '1e3'],
+  ['totalDayCalls', '10001'],
+  ['totalDayMinutes', '1,5'],
+  ['totalDayMinutes', '44641'],
+  ['totalDayMinutes', 'NaN'],
+]) {
+  test(`${name} does not take ${text}`, () => {
+    const { value, error } = readField(field(name), text);
+    assert.equal(value, undefined);
+    assert.match(error, /^Enter .*\.$/);
+  });
+}
+
+test('limits themselves are taken', () => {
+  assert.deepEqual(readField(field('totalDayCalls'), '10000'), { value: 10_000 });
+  assert.deepEqual(readField(field('totalDayMinutes'), '0'), { value: 0 });
+});
+
+test("the server's errors find their fields, and the others are kept", () => {
+  const { errors, others } = errorsByField([
+    { pointer: '/state', message: 'must be the two-letter code' },
+    { pointer: '/not~1mine', message: 'is not known' },
+    { pointer: '', message: 'nothing to point at.' },
+  ]);
+  assert.deepEqual([...errors], [['state', 'Must be the two-letter code.']]);
+  assert.deepEqual(others, ['Is not known.', 'Nothing to point at.']);
+});
