@@ -1,0 +1,75 @@
+"""A real browser in front of the composed system: nginx, gateway and both model services as local processes."""
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from support.browser import CHROMIUM
+from support.nginx import frontend
+from support.servers import system
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        # Containers have no user namespaces for Chromium's own sandbox; only our own page is opened.
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@contextmanager
+def composed_system():
+    # Short, and readable by the user that nginx's workers take when it is started by root.
+    folder = Path(tempfile.mkdtemp(prefix="telelink-e2e-"))
+    folder.chmod(0o777)
+    try:
+        with system(folder) as running, frontend(running.url, folder) as url:
+            yield running, url
+    finally:
+        shutil.copy(folder / "nginx.log", "/tmp/last-nginx.log")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of a system that nobody breaks."""
+    with composed_system() as (_, url):
+        yield url
+
+
+@pytest.fixture
+def fragile():
+    """A system of one test's own, to break, and its address."""
+    with composed_system() as both:
+        yield both
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens the page at an address; its console must stay free of errors."""
+    complaints = []
+    # Without transitions a colour is what it is at once.
+    context = browser.new_context(reduced_motion="reduce")
+
+    def open_page(url):
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        opened.goto(url)
+        return opened
+
+    yield open_page
+    context.close()
+    # What a test provokes it also expects: the browser itself reports each reply of status 4xx or 5xx.
+    assert [each for each in complaints if "Failed to load resource" not in each] == []
+
+
+@pytest.fixture
+def page(visit, site):
+    """The page of the system that nobody breaks."""
+    return visit(site)

@@ -1,0 +1,145 @@
+"""The containers of docker-compose.yml on a real engine."""
+
+import json
+import subprocess
+
+import httpx
+import pytest
+
+from support.builders import CHURN_MODELS, a_customer, some_customers
+from support.compose import SERVICES, composed, why_not
+from support.servers import system, wait_until
+from telelink_shared import artifact
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+
+MODEL_SERVICES = ("churn-service", "clv-service")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with composed(tmp_path_factory.mktemp("compose")) as running:
+        yield running
+
+
+@pytest.fixture
+def http(project):
+    with httpx.Client(base_url=project.url, trust_env=False, timeout=20) as client:
+        yield client
+
+
+def test_all_containers_are_healthy(project, http):
+    assert [project.inspect(service)["State"]["Health"]["Status"] for service in SERVICES] == ["healthy"] * 4
+    assert http.get("/health").json()["status"] == "healthy"
+    assert "TeleLink Customer Analytics" in http.get("/").text
+
+
+def test_the_answers_are_those_of_local_processes(http, tmp_path):
+    customers = some_customers(300, seed=11)
+    with system(tmp_path) as local:
+        wanted = httpx.post(f"{local.url}/batch-predict", json=customers, trust_env=False, timeout=20).json()
+    assert http.post("/batch-predict", json=customers).json() == wanted
+    assert http.post("/predict", json=customers[0]).json() == wanted["predictions"][0]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_is_hardened(project, service):
+    described = project.inspect(service)
+    host = described["HostConfig"]
+    assert described["Config"]["User"].split(":")[0] not in {"", "0", "root"}
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
+    assert not host["Privileged"]
+    assert 0 < host["PidsLimit"] <= 256
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_the_memory_limits_fit_one_gibibyte_in_sum(project):
+    limits = [project.inspect(service)["HostConfig"]["Memory"] for service in SERVICES]
+    assert all(limits)
+    assert sum(limits) <= 800 * 1024 * 1024  # the rest is the system's
+
+
+def test_model_services_are_on_an_internal_network_alone_and_only_the_frontend_has_a_port(project):
+    for service in MODEL_SERVICES:
+        assert set(project.inspect(service)["NetworkSettings"]["Networks"]) == {f"{project.project}_models"}
+    network = subprocess.run(
+        ["docker", "network", "inspect", f"{project.project}_models"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(network.stdout)[0]["Internal"] is True
+    published = {service: project.inspect(service)["HostConfig"]["PortBindings"] for service in SERVICES}
+    assert [service for service, ports in published.items() if ports] == ["frontend"]
+
+
+def test_images_hold_nothing_of_training(project):
+    probe = (
+        "import importlib.util, shutil, pathlib\n"
+        "found = [n for n in ('sklearn', 'pandas', 'imblearn', 'joblib', 'telelink_training', 'pip') "
+        "if importlib.util.find_spec(n)]\n"
+        "found += [n for n in ('gcc', 'cc') if shutil.which(n)]\n"
+        "found += [str(p) for p in pathlib.Path('/app').rglob('*.joblib')]\n"
+        "print(found)"
+    )
+    for service in ("gateway", *MODEL_SERVICES):
+        assert project.run("exec", "-T", service, "python", "-c", probe).strip() == "[]"
+
+
+def test_metrics_are_inside_only(project, http):
+    assert http.get("/metrics").status_code == 404
+    inside = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+    assert "http_requests_total" in project.run("exec", "-T", "gateway", "python", "-c", inside)
+
+
+@pytest.mark.parametrize("service", MODEL_SERVICES)
+def test_a_model_service_that_is_down_degrades_and_comes_back_by_itself(project, http, service):
+    project.run("kill", service)
+    wait_until(lambda: http.get("/health").json()["status"] == "degraded", what="degraded health")
+    strict = http.post("/predict", json=a_customer())
+    assert strict.status_code == 503
+    assert int(strict.headers["retry-after"]) >= 1
+    lenient = http.post("/predict", json=a_customer(), headers={"Prefer": "handling=lenient"})
+    assert (lenient.status_code, lenient.headers["x-degraded"]) == (200, service.removesuffix("-service"))
+    project.run("start", service)
+    wait_until(lambda: http.get("/health").json()["status"] == "healthy", what="healthy again", timeout_s=30)
+    assert http.post("/predict", json=a_customer()).status_code == 200
+
+
+def test_history_outlives_the_gateways_container(project, http):
+    before = http.get("/stats").json()["total_customers"]
+    assert "x-prediction-id" in http.post("/batch-predict", json=some_customers(20, seed=12)).headers
+    project.run("rm", "--stop", "--force", "gateway")
+    assert http.get("/stats").status_code == 503
+    project.up("gateway")
+    wait_until(lambda: http.get("/health").status_code == 200, what="the gateway behind nginx", timeout_s=30)
+    # Customers of the same seed have the same ids as those of other tests, so at least as many as before are known.
+    assert http.get("/stats").json()["total_customers"] >= max(before, 20)
+
+
+def identity(project, service):
+    described = project.inspect(service)
+    return described["Id"], described["State"]["StartedAt"]
+
+
+def test_one_model_service_is_redeployed_with_a_new_version_and_nothing_else_restarts(project, http):
+    others = [service for service in SERVICES if service != "churn-service"]
+    before = {service: identity(project, service) for service in SERVICES}
+    version_one = CHURN_MODELS / "churn" / "1"
+    manifest = artifact.read_manifest(version_one).model_copy(update={"version": "2"})
+    files = {name: (version_one / name).read_bytes() for name in manifest.files}
+    artifact.write_version(project.folder / "churn-service" / "models", manifest, files)
+
+    project.up("churn-service")
+
+    def versions():
+        return {each["name"]: each["version"] for each in http.get("/v1/services").json()["services"]}
+
+    wait_until(lambda: versions()["churn-service"] == "2", what="the new version", timeout_s=30)
+    assert versions()["clv-service"] == "1"
+    assert {service: identity(project, service) for service in others} == {
+        service: before[service] for service in others
+    }
+    assert identity(project, "churn-service") != before["churn-service"]
+    reply = http.post("/predict?include=models", json=a_customer())
+    assert reply.json()["models"]["churn"]["version"] == "2"

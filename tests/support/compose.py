@@ -1,0 +1,97 @@
+"""The composed system as containers, built from a copy of the repository that a test may change."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.builders import ROOT
+
+SERVICES = ("frontend", "gateway", "churn-service", "clv-service")
+# What the images are built from, and nothing else of the repository.
+_CONTEXT = ("docker-compose.yml", ".dockerignore", "shared", *SERVICES, "deploy")
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Why nothing can be composed here; None when it can."""
+    if shutil.which("docker") is None:
+        return "Docker is not installed: see docs.docker.com/engine/install"
+    for command, missing in (
+        (["docker", "info"], "no Docker engine answers: start one, or set DOCKER_HOST"),
+        (["docker", "compose", "version"], "Docker Compose v2 is not installed: apt-get install docker-compose-plugin"),
+    ):
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            return missing
+    return None
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A running project.
+
+    Attributes:
+        folder: the copy of the repository that it was built from.
+        project: its name, and the prefix of its images.
+    """
+
+    folder: Path
+    project: str
+
+    def run(self, *arguments: str) -> str:
+        """`docker compose …`; its output. Fails with what it said."""
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", self.project, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"HTTP_PORT": "0", "IMAGE_PREFIX": self.project},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @property
+    def url(self) -> str:
+        """The address of the page; another one whenever the frontend's container is a new one."""
+        return f"http://127.0.0.1:{self.run('port', 'frontend', '8080').strip().rsplit(':', 1)[1]}"
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What the engine knows of a service's container."""
+        container = self.run("ps", "--all", "--quiet", service).strip()
+        done = subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True)
+        described: dict[str, Any] = json.loads(done.stdout)[0]
+        return described
+
+    def up(self, *services: str) -> None:
+        """Build and start, and wait until all are healthy."""
+        self.run("up", "--build", "--detach", "--wait", "--wait-timeout", "180", *services)
+
+
+@contextmanager
+def composed(folder: Path) -> Iterator[Composed]:
+    """The whole system, gone again with its volume and images at the end."""
+    for name in _CONTEXT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+        else:
+            shutil.copy(source, folder)
+    project = Composed(folder, f"telelink-test-{uuid.uuid4().hex[:8]}")
+    try:
+        project.up()
+        yield project
+    finally:
+        project.run("down", "--volumes", "--rmi", "local", "--timeout", "10")
+        # Images that carry a name of their own are not "local" for compose.
+        images = [f"{project.project}-{service}" for service in SERVICES]
+        subprocess.run(["docker", "image", "rm", "--force", *images], capture_output=True, check=False)
