@@ -13,7 +13,7 @@ RUN_PACKAGES := shared gateway churn-service clv-service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format train openapi lock clean
+.PHONY: help run install test check format train openapi readme lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST
 
 openapi: $(VENV)/.dev ## write the OpenAPI documents that the tests compare with, after a wanted change
 	$(BIN)/python tests/write_openapi.py
+
+readme: $(VENV)/.dev ## write today's replies, figures and picture into README.md, after a wanted change
+	$(BIN)/python tests/write_readme.py
 
 lock: ## compile the lock files anew (needs uv)
 	deploy/lock.sh
