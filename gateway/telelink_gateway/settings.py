@@ -33,7 +33,8 @@ class Settings(ServiceSettings):
     churn_url: HttpUrl = Field(default="http://127.0.0.1:8001", description="Address of the churn model service")
     clv_url: HttpUrl = Field(default="http://127.0.0.1:8002", description="Address of the lifetime-value model service")
     history_url: Annotated[str, AfterValidator(_sqlite_url)] = Field(
-        default="sqlite:///var/history.db", description="Where predictions are kept"
+        default="sqlite:///var/history.db",
+        description="Where predictions are kept; four slashes begin an absolute path",
     )
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="Longest time for one prediction, in seconds")
     batch_deadline_s: float = Field(default=10.0, gt=0, le=300, description="Longest time for a batch, in seconds")

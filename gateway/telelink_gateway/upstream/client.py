@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from pydantic import ValidationError
+from pydantic import BaseModel, FiniteFloat, ValidationError
 from pydantic_core import from_json, to_json
 
 from telelink_shared.inference import InferResponse, ModelMetadata, Tensor
@@ -29,6 +29,8 @@ _RETRY_AFTER_S: Final = 2
 # How long an answer to "are you there?" is good for, and how long it may take.
 _STATUS_AGE_S: Final = 0.5
 _STATUS_TIMEOUT_S: Final = 1.0
+# All that httpx can raise; the last three stand outside its tree of errors.
+_HTTP_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
 
 log = structlog.get_logger()
 
@@ -134,6 +136,14 @@ class _Invalid(Exception):
     """The service answered, but not with what it should have; the message is for the log."""
 
 
+class _Parameters(BaseModel, strict=True):
+    """What is used of a model's own parameters, and must be of this shape where it is there."""
+
+    input_schema_hash: str = ""
+    quantiles: dict[str, dict[str, FiniteFloat]] = {}
+    notes: list[str] = []
+
+
 @dataclass
 class ModelClient:
     """One model service.
@@ -184,7 +194,7 @@ class ModelClient:
         except TimeoutError as error:
             outcome = "timeout"
             raise self._unavailable("no answer within the deadline") from error
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             raise self._unavailable(f"{type(error).__name__}: {error}") from error
         except _Invalid as error:
             outcome = "invalid"
@@ -225,11 +235,14 @@ class ModelClient:
             raise _Invalid(f"status {reply.status_code} for the model's metadata")
         try:
             metadata = ModelMetadata.model_validate(from_json(reply.content))
+            parameters = _Parameters.model_validate(metadata.parameters)
         except (ValueError, ValidationError) as error:
             raise _Invalid("the metadata is not a message of the protocol") from error
         if metadata.name != self.model or not metadata.versions:
             raise _Invalid("the metadata is about another model")
-        if metadata.parameters.get("input_schema_hash") != self.schema_hash:
+        if version is not None and version not in metadata.versions:
+            raise _Invalid("the metadata is about another version")
+        if parameters.input_schema_hash != self.schema_hash:
             raise _Invalid("the service was built for another input schema than this gateway")
         self._metadata[version or metadata.versions[-1]] = metadata
         self._latest = metadata
@@ -268,7 +281,7 @@ class ModelClient:
                 metadata = await self._describe()
                 version, notes = metadata.versions[-1], tuple(map(str, metadata.parameters.get("notes", ())))
                 reason = self._last_error
-        except (TimeoutError, httpx.HTTPError) as error:
+        except (TimeoutError, *_HTTP_ERRORS) as error:
             state, latency_ms, reason = "unreachable", None, str(error) or type(error).__name__
         except _Invalid as error:
             state, reason = "not ready", str(error)

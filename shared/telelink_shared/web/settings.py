@@ -26,7 +26,7 @@ class ServiceSettings(BaseSettings):
         default=0.0, ge=0, le=300, description="Seconds to go on serving, not ready any more, after SIGTERM"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged"
+        default="info", description="Least level that is logged: debug, info, warning or error"
     )
 
     @classmethod
@@ -44,8 +44,10 @@ class ServiceSettings(BaseSettings):
         known = cls.names()
         for name in sorted(os.environ):
             if name.startswith(PREFIX) and name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+                # Without the prefix, which would make any two names alike.
+                ours = [each.removeprefix(PREFIX) for each in known]
+                close = difflib.get_close_matches(name.removeprefix(PREFIX), ours, n=1)
+                hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known are {', '.join(sorted(known))}"
                 raise StartupError(f"unknown setting {name}: {hint}")
         try:
             return cls()
