@@ -22,7 +22,7 @@ from telelink_shared.calibration import PROBABILITIES, SCORES, calibrate
 from telelink_shared.customer import CATEGORIES
 from telelink_shared.features import Floats, Rows, table
 from telelink_training.config import ModelConfig, VariantConfig
-from telelink_training.data import CHURN, Dataset
+from telelink_training.data import CHURN, Dataset, known
 from telelink_training.evaluate import Booleans, classification
 from telelink_training.export import FittedVariant
 from telelink_training.progress import in_parallel
@@ -35,6 +35,8 @@ _TABLE_POINTS: Final = 201
 # Nobody is certain: a table never says less, nor more than one minus this.
 _PROBABILITY_LIMIT: Final = 3e-3
 _CALIBRATION_REPEATS: Final = 3
+# Of leavers and of stayers: each of five fits then sees the six that SMOTE needs.
+_MIN_OF_EACH: Final = 8
 
 
 def encoder(variant: VariantConfig) -> ColumnTransformer:
@@ -161,23 +163,13 @@ class TrainedChurn:
     probabilities: Floats
 
 
-def _known(rows: Rows, needs: Sequence[str]) -> Booleans:
-    known = np.ones(rows.n_rows, dtype=bool)
-    for column in needs:
-        known &= ~np.isnan(rows.numbers[column])
-    return known
-
-
-def usable_variants(config: ModelConfig, rows: Rows, *, min_rows: int) -> tuple[VariantConfig, ...]:
-    """Variants for which the data has enough rows with all that they need."""
-    return tuple(variant for variant in config.variants if _known(rows, variant.needs).sum() >= min_rows)
+def _can_be_learnt(y: Booleans, *, min_rows: int) -> bool:
+    return len(y) >= min_rows and min(int(y.sum()), int((~y).sum())) >= _MIN_OF_EACH
 
 
 def _train_variant(
     variant: VariantConfig, rows: Rows, y: Booleans, config: ModelConfig, *, search: str, jobs: int
 ) -> tuple[FittedVariant, list[dict[str, Any]], dict[str, Any], Floats]:
-    known = _known(rows, variant.needs)
-    rows, y = rows.take(known), y[known]
     X = table(rows, numeric=variant.numeric, categorical=variant.categorical)
     seed = config.seed
     grid = list(variant.grid(search))
@@ -237,13 +229,14 @@ def train(dataset: Dataset, config: ModelConfig, *, search: str, jobs: int, min_
         dataset: training rows only.
         search: 'small' or 'full', as in the configuration.
         jobs: cores, -1 for all.
-        min_rows: least number of rows with all that a variant needs.
+        min_rows: least number of rows with all that a variant needs; with fewer it is left out.
     """
     rows, y = dataset.rows, dataset.frame[CHURN].to_numpy(dtype=bool)
-    trained = [
-        _train_variant(variant, rows, y, config, search=search, jobs=jobs)
-        for variant in usable_variants(config, rows, min_rows=min_rows)
-    ]
+    trained = []
+    for variant in config.variants:
+        mine = known(rows, variant.needs)
+        if _can_be_learnt(y[mine], min_rows=min_rows):
+            trained.append(_train_variant(variant, rows.take(mine), y[mine], config, search=search, jobs=jobs))
     return TrainedChurn(
         variants=tuple(fitted for fitted, _, _, _ in trained),
         comparison=[row for _, comparison, _, _ in trained for row in comparison],

@@ -11,7 +11,7 @@ from telelink_shared.artifact import ArtifactError
 from telelink_training.config import CONFIGS, load_config
 from telelink_training.data import DataError, Dataset, load_csv, load_openml, synthetic
 from telelink_training.export import ExportError
-from telelink_training.releasing import release_churn, release_clv
+from telelink_training.releasing import lifetime_values, release_churn, release_clv
 from telelink_training.splits import hold_out
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -44,17 +44,29 @@ def _train(arguments: argparse.Namespace) -> None:
         test = load_csv(Path(arguments.test), column_map=column_map)
     else:
         train, test = hold_out(train, seed=churn_config.seed)
+    wanted = ("churn", "clv") if arguments.model == "both" else (arguments.model,)
+    # Before anything is trained or written: a file that lacks what either model needs leaves no half of the work.
+    values = lifetime_values(train, test, seed=clv_config.seed) if "clv" in wanted else None
     print(f"training on {len(train.frame):,} rows ({train.source}), reporting on {len(test.frame):,}", flush=True)
-    if arguments.model in ("churn", "both"):
+    if "churn" in wanted:
         folder, report = release_churn(
             train, test, churn_config, search=arguments.search, jobs=arguments.jobs, models_dir=arguments.churn_models
         )
         print(report)
         print(f"churn version {folder.name} written")
-    if arguments.model in ("clv", "both"):
-        folder, report = release_clv(train, test, clv_config, jobs=arguments.jobs, models_dir=arguments.clv_models)
+    if values is not None:
+        folder, report = release_clv(
+            train, test, values, clv_config, jobs=arguments.jobs, models_dir=arguments.clv_models
+        )
         print(report)
         print(f"clv version {folder.name} written")
+
+
+def _cores(text: str) -> int:
+    cores = int(text)
+    if cores == 0:
+        raise ValueError
+    return cores
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--search", choices=("small", "full"), default="small", help="how many settings to try (default: small)"
     )
-    train.add_argument("--jobs", type=int, default=-1, help="cores to use (default: all)")
+    train.add_argument("--jobs", type=_cores, default=-1, metavar="CORES", help="cores to use (default: all)")
     train.add_argument(
         "--column-map",
         action="append",
@@ -92,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 when done, 1 with one line when the data or the export is at fault."""
+    """Run the command line: 0 when done, 1 with one line when the data, the export or the disk is at fault."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (DataError, ExportError, ArtifactError) as error:
+    except (DataError, ExportError, ArtifactError, OSError) as error:
         print(f"telelink_training: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The lifetime-value model: linear regression with a split-conformal interval, one for each variant."""
+"""The lifetime-value model: linear regression with a conformal interval, one for each variant."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 
 from telelink_shared.features import Floats, Rows, table
-from telelink_training.churn import _known, encoder, usable_variants
+from telelink_training.churn import encoder
 from telelink_training.config import ModelConfig, VariantConfig
-from telelink_training.data import Dataset
+from telelink_training.data import Dataset, known
 from telelink_training.evaluate import regression
 from telelink_training.export import FittedVariant
 from telelink_training.progress import in_parallel
@@ -54,14 +54,14 @@ def _fold_predictions(fold: _Fold) -> Floats:
 
 
 def conformal_half_width(residuals: Floats, *, coverage: float = COVERAGE) -> float:
-    """Half the width of an interval that covers an unseen value with at least this probability.
+    """Half the width of an interval that covers a new value with at least this probability, if it errs like these.
 
     Args:
         residuals: out-of-fold errors in US dollars; shape (n_rows,).
     Source: Papadopoulos et al. 2002; the finite-sample quantile of Lei et al. 2018, with cross-validated residuals.
     """
-    level = min(1.0, math.ceil((len(residuals) + 1) * coverage) / len(residuals))
-    return float(np.quantile(np.abs(residuals), level, method="higher"))
+    rank = min(math.ceil((len(residuals) + 1) * coverage), len(residuals))
+    return float(np.sort(np.abs(residuals))[rank - 1])
 
 
 def _pipeline(variant: VariantConfig, model: Any) -> Pipeline:
@@ -71,8 +71,6 @@ def _pipeline(variant: VariantConfig, model: Any) -> Pipeline:
 def _train_variant(
     variant: VariantConfig, rows: Rows, y: Floats, config: ModelConfig, *, jobs: int
 ) -> tuple[FittedVariant, list[dict[str, Any]], Floats]:
-    known = _known(rows, variant.needs)
-    rows, y = rows.take(known), y[known]
     X = table(rows, numeric=variant.numeric, categorical=variant.categorical)
     candidates = {
         "linear regression": LinearRegression(),
@@ -103,13 +101,14 @@ def train(dataset: Dataset, target_usd: Floats, config: ModelConfig, *, jobs: in
         dataset: training rows only.
         target_usd: lifetime value of each, in US dollars; shape (n_rows,).
         jobs: cores, -1 for all.
-        min_rows: least number of rows with all that a variant needs.
+        min_rows: least number of rows with all that a variant needs; with fewer it is left out.
     """
     rows = dataset.rows
-    trained = [
-        _train_variant(variant, rows, target_usd, config, jobs=jobs)
-        for variant in usable_variants(config, rows, min_rows=min_rows)
-    ]
+    trained = []
+    for variant in config.variants:
+        mine = known(rows, variant.needs)
+        if mine.sum() >= min_rows:
+            trained.append(_train_variant(variant, rows.take(mine), target_usd[mine], config, jobs=jobs))
     return TrainedClv(
         variants=tuple(fitted for fitted, _, _ in trained),
         comparison=[row for _, comparison, _ in trained for row in comparison],

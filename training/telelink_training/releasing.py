@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from telelink_shared.features import Floats, Rows, bill_usd
+from telelink_shared.features import Floats, Rows, bill_usd, prepare
 from telelink_training import churn, clv
 from telelink_training.card import comparison_table, measured_table, model_card
 from telelink_training.config import ModelConfig
-from telelink_training.data import CHURN, Dataset, lifetime_value_usd, rows_of
+from telelink_training.data import CHURN, LIFETIME_VALUE, DataError, Dataset, known, lifetime_value_usd
 from telelink_training.evaluate import classification, regression
 from telelink_training.export import FittedVariant, Release, golden_inputs, publish
 
@@ -33,31 +34,19 @@ def _quantiles(values: Floats) -> dict[str, float]:
     return {level: float(np.quantile(values, float(level))) for level in _LEVELS}
 
 
-def _by_variant(
-    variants: Sequence[FittedVariant], rows: Rows
-) -> list[tuple[FittedVariant, np.ndarray[Any, np.dtype[np.bool_]]]]:
-    """Which variant answers which rows: the first whose needs are known, as in a service."""
-    open_rows = np.ones(rows.n_rows, dtype=bool)
-    chosen = []
-    for variant in variants:
-        mine = open_rows.copy()
-        for column in variant.needs:
-            mine &= ~np.isnan(rows.numbers[column])
-        open_rows &= ~mine
-        chosen.append((variant, mine))
-    return chosen
-
-
-def _outputs(variants: Sequence[FittedVariant], rows: Rows, of_variant: Any) -> dict[str, list[float | None]]:
+def _outputs(
+    variants: Sequence[FittedVariant], rows: Rows, of_variant: Callable[[FittedVariant, Rows], Mapping[str, Floats]]
+) -> dict[str, list[float | None]]:
+    """Each row answered by the first variant whose needs are known, as in a service; None where nothing is known."""
     outputs: dict[str, Floats] = {}
-    for variant, mine in _by_variant(variants, rows):
-        for name, values in of_variant(variant, rows.take(mine)).items():
-            outputs.setdefault(name, np.full(rows.n_rows, np.nan))[mine] = values
+    open_rows = np.ones(rows.n_rows, dtype=bool)
+    for variant in variants:
+        mine = open_rows & known(rows, variant.needs)
+        open_rows &= ~mine
+        if mine.any():
+            for name, values in of_variant(variant, rows.take(mine)).items():
+                outputs.setdefault(name, np.full(rows.n_rows, np.nan))[mine] = values
     return {name: [None if np.isnan(value) else float(value) for value in values] for name, values in outputs.items()}
-
-
-def _without(rows: Rows, needs: Sequence[str]) -> bool:
-    return any(np.isnan(rows.numbers[column]).any() for column in needs)
 
 
 def release_churn(
@@ -66,13 +55,13 @@ def release_churn(
     """Train, measure and publish the churn model: the new version's folder and what to print."""
     trained = churn.train(train, config, search=search, jobs=jobs, min_rows=MIN_VARIANT_ROWS)
     rows, left = test.rows, test.frame[CHURN].to_numpy(dtype=bool)
-    measured = {
-        variant.name: classification(left, churn.probabilities(variant, rows))
-        for variant in trained.variants
-        if not _without(rows, variant.needs)
-    }
+    measured = {}
+    for variant in trained.variants:
+        mine = known(rows, variant.needs)
+        if len(np.unique(left[mine])) == 2:
+            measured[variant.name] = classification(left[mine], churn.probabilities(variant, rows.take(mine)))
     golden = golden_inputs(train, n_rows=_GOLDEN_ROWS, seed=config.seed)
-    golden_rows = rows_of(_frame(golden))
+    golden_rows = prepare(golden, n_rows=_GOLDEN_ROWS)
     notes = [
         _TENURE_NOTE,
         "About one churner in seven looks like any other customer in the public data: no model finds these.",
@@ -114,27 +103,51 @@ def release_churn(
     return folder, _printed("churn", trained.comparison, measured)
 
 
-def release_clv(train: Dataset, test: Dataset, config: ModelConfig, *, jobs: int, models_dir: Path) -> tuple[Path, str]:
+@dataclass(frozen=True)
+class LifetimeValues:
+    """What the value model learns and is measured by, in US dollars; shape (n_rows,) each."""
+
+    train_usd: Floats
+    test_usd: Floats
+    are_simulated: bool
+
+
+def lifetime_values(train: Dataset, test: Dataset, *, seed: int) -> LifetimeValues:
+    """The targets of both sets of rows.
+
+    Raises:
+        DataError: only one of them has lifetime values, or they cannot be simulated.
+    """
+    train_usd, is_simulated = lifetime_value_usd(train, seed=seed)
+    test_usd, test_is_simulated = lifetime_value_usd(test, seed=seed + 1)
+    if is_simulated != test_is_simulated:
+        without = train if is_simulated else test
+        raise DataError(f"column {LIFETIME_VALUE}: missing in all {len(without.frame)} rows of {without.source} only")
+    return LifetimeValues(train_usd, test_usd, is_simulated)
+
+
+def release_clv(
+    train: Dataset, test: Dataset, values: LifetimeValues, config: ModelConfig, *, jobs: int, models_dir: Path
+) -> tuple[Path, str]:
     """Train, measure and publish the lifetime-value model: the new version's folder and what to print."""
-    target, is_simulated = lifetime_value_usd(train, seed=config.seed)
-    test_target, _ = lifetime_value_usd(test, seed=config.seed + 1)
-    trained = clv.train(train, target, config, jobs=jobs, min_rows=MIN_VARIANT_ROWS)
+    trained = clv.train(train, values.train_usd, config, jobs=jobs, min_rows=MIN_VARIANT_ROWS)
     rows = test.rows
     measured = {}
     for variant in trained.variants:
-        if _without(rows, variant.needs):
+        mine = known(rows, variant.needs)
+        if mine.sum() < 2:
             continue
-        predicted = clv.predictions(variant, rows)
+        predicted, target = clv.predictions(variant, rows.take(mine)), values.test_usd[mine]
         (half_width,) = variant.numbers[clv.HALF_WIDTH]
-        inside = np.abs(test_target - predicted) <= half_width
+        inside = np.abs(target - predicted) <= half_width
         measured[variant.name] = {
-            **regression(test_target, predicted),
+            **regression(target, predicted),
             "interval_half_width_usd": half_width,
             "interval_coverage": float(inside.mean()),
         }
     golden = golden_inputs(train, n_rows=_GOLDEN_ROWS, seed=config.seed)
-    golden_rows = rows_of(_frame(golden))
-    notes = [_TENURE_NOTE, *([SIMULATED_NOTE] if is_simulated else [])]
+    golden_rows = prepare(golden, n_rows=_GOLDEN_ROWS)
+    notes = [_TENURE_NOTE, *([SIMULATED_NOTE] if values.are_simulated else [])]
     card = model_card(
         title="Customer lifetime value model",
         what="What a customer is worth, in US dollars, with a 90 % interval.",
@@ -165,17 +178,11 @@ def release_clv(train: Dataset, test: Dataset, config: ModelConfig, *, jobs: int
             golden_outputs=_outputs(trained.variants, golden_rows, outputs),
             tolerance={"estimated_clv": 0.01, "monthly_revenue": 0.01},
             card=card,
-            data_facts={"target_is_simulated": is_simulated},
+            data_facts={"target_is_simulated": values.are_simulated},
         ),
         models_dir,
     )
     return folder, _printed("clv", trained.comparison, measured)
-
-
-def _frame(columns: Mapping[str, Sequence[Any]]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({name: list(values) for name, values in columns.items()})
 
 
 def _printed(name: str, comparison: Sequence[Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]) -> str:

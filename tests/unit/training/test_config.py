@@ -1,0 +1,34 @@
+import pytest
+
+from telelink_shared.customer import CATEGORIES, COLUMNS, ELEVEN
+from telelink_shared.features import DERIVED
+from telelink_training.config import CONFIGS, VariantConfig, load_config
+
+
+def test_a_grid_is_every_combination():
+    variant = VariantConfig("any", (), (), (), {"small": {"depth": [1, 2], "resampling": ["none", "smote"]}})
+    assert list(variant.grid("small")) == [
+        {"depth": 1, "resampling": "none"},
+        {"depth": 1, "resampling": "smote"},
+        {"depth": 2, "resampling": "none"},
+        {"depth": 2, "resampling": "smote"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["churn", "clv"])
+def test_committed_configurations_name_known_features_and_end_with_a_variant_for_every_customer(name):
+    config = load_config(CONFIGS / f"{name}.toml")
+    for variant in config.variants:
+        assert set(variant.needs) <= set(COLUMNS) - set(ELEVEN)
+        assert set(variant.numeric) <= {*COLUMNS, *DERIVED} - {*CATEGORIES}
+        assert set(variant.categorical) <= {*CATEGORIES}
+        if not variant.needs:
+            assert {*variant.numeric, *variant.categorical} <= {*ELEVEN}
+    assert config.variants[-1].needs == ()
+
+
+def test_the_small_search_lies_within_the_full_one_and_tries_every_way_of_resampling():
+    for variant in load_config(CONFIGS / "churn.toml").variants:
+        full = list(variant.grid("full"))
+        assert all(each in full for each in variant.grid("small"))
+        assert set(variant.search["small"]["resampling"]) == {"none", "class_weight", "smote"}
