@@ -78,8 +78,8 @@ class Composed:
 
 
 @contextmanager
-def composed(folder: Path) -> Iterator[Composed]:
-    """The whole system, gone again with its volume and images at the end."""
+def composed(folder: Path, *, start: bool = True) -> Iterator[Composed]:
+    """The whole system, gone again with its volume and images at the end; not yet started unless `start`."""
     for name in _CONTEXT:
         source = ROOT / name
         if source.is_dir():
@@ -88,7 +88,8 @@ def composed(folder: Path) -> Iterator[Composed]:
             shutil.copy(source, folder)
     project = Composed(folder, f"telelink-test-{uuid.uuid4().hex[:8]}")
     try:
-        project.up()
+        if start:
+            project.up()
         yield project
     finally:
         project.run("down", "--volumes", "--rmi", "local", "--timeout", "10")
