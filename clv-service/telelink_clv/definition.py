@@ -13,7 +13,7 @@ from telelink_shared.serving.definition import ModelDefinition, Output
 
 
 def finish(scores: Floats, rows: Rows, variant: Variant) -> Mapping[str, Floats]:
-    """Dollars are never negative; the interval is conformal over cross-validated residuals, so it has the same width for each row."""
+    """Dollars are never negative; the interval is conformal over residuals, so it has the same width for each row."""
     (half_width,) = variant.numbers["half_width_usd"]
     return {
         "estimated_clv": np.maximum(scores, 0.0),
