@@ -13,8 +13,9 @@ from support.nginx import frontend
 from support.servers import system
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    # Not for the whole run: as long as it is open, its event loop is the one of this thread.
     with sync_playwright() as playwright:
         # Containers have no user namespaces for Chromium's own sandbox; only our own page is opened.
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
