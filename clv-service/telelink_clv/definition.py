@@ -6,15 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from telelink_shared.artifact import Variant
 from telelink_shared.customer import ELEVEN, USAGE
 from telelink_shared.features import Floats, Rows, bill_usd
-from telelink_shared.serving.definition import ModelDefinition, Output
+from telelink_shared.serving.definition import ModelDefinition, Numbers, Output
 
 
-def finish(scores: Floats, rows: Rows, variant: Variant) -> Mapping[str, Floats]:
+def finish(scores: Floats, rows: Rows, numbers: Numbers) -> Mapping[str, Floats]:
     """Dollars are never negative; the interval is conformal over residuals, so it has the same width for each row."""
-    (half_width,) = variant.numbers["half_width_usd"]
+    (half_width,) = numbers["half_width_usd"]
     return {
         "estimated_clv": np.maximum(scores, 0.0),
         "clv_lower": np.maximum(scores - half_width, 0.0),
@@ -35,4 +34,5 @@ CLV = ModelDefinition(
         Output("monthly_revenue", unit="usd", lower=0.0, upper=1e5, may_be_unknown=True),
     ),
     finish=finish,
+    quality="rmse_usd",
 )

@@ -2,8 +2,9 @@
 
     models/<name>/<version>/manifest.json    written last by training, read first by a service
                             model.onnx       what is served
-                            model.joblib     the fitted scikit-learn pipelines, for analysts
+                            model.joblib     the fitted scikit-learn pipelines: for analysts, and where ONNX fails
                             MODEL_CARD.md    for people
+    models/<name>/served                     the version to serve, in one line; without it the newest is
 
 Training writes, services read; this module is the only one that knows the layout.
 """
@@ -12,22 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from telelink_shared.customer import CATEGORIES
+from telelink_shared.customer import CATEGORIES, ELEVEN, MINUTES
 
 MANIFEST: Final = "manifest.json"
 ONNX: Final = "model.onnx"
 JOBLIB: Final = "model.joblib"
 CARD: Final = "MODEL_CARD.md"
-FORMAT: Final = 1
+SERVED: Final = "served"
+FORMAT: Final = 2
+REFERENCE_COLUMNS: Final = ELEVEN + MINUTES
 
 
 class ArtifactError(Exception):
@@ -36,6 +40,10 @@ class ArtifactError(Exception):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Format(BaseModel):
+    format: int
 
 
 class FileEntry(_Frozen):
@@ -58,6 +66,12 @@ class Encoding(_Frozen):
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     categorical: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_mean_and_a_scale_for_each(self) -> Self:
+        if not len(self.numeric) == len(self.mean) == len(self.scale) or 0.0 in self.scale:
+            raise ValueError("numeric, mean and scale must be of one length, and no scale 0")
+        return self
 
     @property
     def n_features(self) -> int:
@@ -94,6 +108,13 @@ class Golden(_Frozen):
     outputs: dict[str, list[float | None]]
     tolerance: dict[str, float]
 
+    @model_validator(mode="after")
+    def _has_rows_and_all_of_one_length(self) -> Self:
+        columns: list[Sequence[Any]] = [*self.inputs.values(), *self.outputs.values()]
+        if len({len(values) for values in columns}) != 1 or not columns[0] or set(self.outputs) - set(self.tolerance):
+            raise ValueError("inputs and outputs must be of one length, not empty, and each output have a tolerance")
+        return self
+
     @property
     def n_rows(self) -> int:
         """Number of golden rows."""
@@ -109,6 +130,8 @@ class Manifest(_Frozen):
         metrics: measured on rows that were not fitted on, by variant.
         quantiles: of each output over the training rows, by level ('0.75').
         notes: sentences that whoever shows a figure of this model must be able to show with it.
+        reference: the customer that reasons are told against, by raw column: the training data's median of every
+            number and most frequent word of every category, for all of `REFERENCE_COLUMNS`.
     """
 
     format: int
@@ -123,7 +146,15 @@ class Manifest(_Frozen):
     metrics: dict[str, Any]
     quantiles: dict[str, dict[str, float]]
     notes: tuple[str, ...]
+    reference: dict[str, str | float]
     golden: Golden
+
+    @field_validator("reference")
+    @classmethod
+    def _is_complete(cls, reference: dict[str, str | float]) -> dict[str, str | float]:
+        if set(reference) != set(REFERENCE_COLUMNS):
+            raise ValueError(f"must have {', '.join(REFERENCE_COLUMNS)}")
+        return reference
 
 
 def input_schema_hash(required: Sequence[str]) -> str:
@@ -147,15 +178,42 @@ def versions(models_dir: Path, name: str) -> list[str]:
 
 
 def served_version(models_dir: Path, name: str) -> str:
-    """The version a service is to serve: the newest.
+    """The version a service is to serve: the one that the file `served` names, else the newest.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is none, or the one that is named is not there.
     """
     found = versions(models_dir, name)
     if not found:
         raise ArtifactError(f"no version of model '{name}' in {models_dir}: train one, or set TELELINK_MODELS_DIR")
-    return found[-1]
+    path = models_dir / name / SERVED
+    try:
+        chosen = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return found[-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read") from error
+    if chosen not in found:
+        raise ArtifactError(f"{path}: names a version that is not there; there is {', '.join(found)}")
+    return chosen
+
+
+def set_served_version(models_dir: Path, name: str, version: str) -> None:
+    """Choose the version that services are to serve from their next start or load on; whole or not at all.
+
+    Raises:
+        ArtifactError: it is not there.
+    """
+    if version not in versions(models_dir, name):
+        raise ArtifactError(f"model '{name}' has no version {version} in {models_dir}")
+    folder = models_dir / name
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as staging:
+        staged = Path(staging) / SERVED
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(f"{version}\n")
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name with no content
+        staged.replace(folder / SERVED)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -166,15 +224,17 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        written = _Format.model_validate_json(content).format
+        if written != FORMAT:
+            raise ArtifactError(f"{path}: format {written}, this program reads {FORMAT}")
+        manifest = Manifest.model_validate_json(content)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path}: not a manifest of this format ({where}: {first['msg']})") from error
-    if manifest.format != FORMAT:
-        raise ArtifactError(f"{path}: format {manifest.format}, this program reads {FORMAT}")
     if (manifest.model, manifest.version) != (folder.parent.name, folder.name):
         raise ArtifactError(f"{path}: is about {manifest.model} version {manifest.version}, not about its own folder")
     return manifest

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import core_schema
 
 # fmt: off
 STATES: Final = (
@@ -37,6 +38,10 @@ RATES_USD_PER_MINUTE: Final[Mapping[str, float]] = {"day": 0.17, "eve": 0.085, "
 
 _PLAN_SPELLINGS: Final = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _STATES: Final = frozenset(STATES)
+_AREA_CODE_NUMBERS: Final = frozenset(int(code) for code in AREA_CODES)
+_PLAN_REQUIREMENT: Final = "must be yes or no"
+_STATE_REQUIREMENT: Final = "must be the two-letter code of a US state or DC"
+_AREA_CODE_REQUIREMENT: Final = f"must be one of {', '.join(AREA_CODES)}"
 
 
 class UnknownSpelling(ValueError):
@@ -51,7 +56,7 @@ def canonical_plan(value: object) -> str:
         known = _PLAN_SPELLINGS.get(value.strip().rstrip(".").lower())
         if known is not None:
             return known
-    raise UnknownSpelling("must be yes or no")
+    raise UnknownSpelling(_PLAN_REQUIREMENT)
 
 
 def canonical_state(value: object) -> str:
@@ -60,36 +65,37 @@ def canonical_state(value: object) -> str:
         code = value.strip().upper()
         if code in _STATES:
             return code
-    raise UnknownSpelling("must be the two-letter code of a US state or DC")
+    raise UnknownSpelling(_STATE_REQUIREMENT)
 
 
 def canonical_area_code(value: object) -> str:
     """The three digits, given as a number, as digits, or in the public copies' spelling `area_code_415`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = f"{value:.0f}" if float(value).is_integer() else ""
+        value = str(int(value)) if value in _AREA_CODE_NUMBERS else ""
     if isinstance(value, str):
         code = value.strip().lower().removeprefix("area_code_")
         if code in AREA_CODES:
             return code
-    raise UnknownSpelling(f"must be one of {', '.join(AREA_CODES)}")
+    raise UnknownSpelling(_AREA_CODE_REQUIREMENT)
 
 
 @dataclass(frozen=True)
 class Category:
-    """A field that holds one of a fixed set of words."""
+    """A field that holds one of a fixed set of words; `requirement` says so to whoever gave another."""
 
     column: str
     values: tuple[str, ...]
     canonical: Callable[[object], str]
+    requirement: str
 
 
 CATEGORIES: Final[Mapping[str, Category]] = {
     category.column: category
     for category in (
-        Category("state", STATES, canonical_state),
-        Category("area_code", AREA_CODES, canonical_area_code),
-        Category("international_plan", PLAN_VALUES, canonical_plan),
-        Category("voice_mail_plan", PLAN_VALUES, canonical_plan),
+        Category("state", STATES, canonical_state, _STATE_REQUIREMENT),
+        Category("area_code", AREA_CODES, canonical_area_code, _AREA_CODE_REQUIREMENT),
+        Category("international_plan", PLAN_VALUES, canonical_plan, _PLAN_REQUIREMENT),
+        Category("voice_mail_plan", PLAN_VALUES, canonical_plan, _PLAN_REQUIREMENT),
     )
 }
 
@@ -116,14 +122,24 @@ USAGE: Final = MINUTES + CHARGES
 COLUMNS: Final = ELEVEN + USAGE
 
 
-def _validator(canonical: Callable[[object], str], code: str) -> BeforeValidator:
-    def validate(value: object) -> str:
-        try:
-            return canonical(value)
-        except UnknownSpelling as error:
-            raise PydanticCustomError(code, "{reason}", {"reason": str(error)}) from None
+@dataclass(frozen=True)
+class _OneOf:
+    """Validates a category: its canonical words in compiled code, every other spelling by `canonical`."""
 
-    return BeforeValidator(validate)
+    column: str
+    code: str
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        category = CATEGORIES[self.column]
+        return core_schema.union_schema(
+            [
+                core_schema.literal_schema(list(category.values)),
+                core_schema.no_info_plain_validator_function(category.canonical),
+            ],
+            mode="left_to_right",
+            custom_error_type=self.code,
+            custom_error_message=category.requirement,
+        )
 
 
 def _identifier(value: object) -> object:
@@ -142,7 +158,7 @@ def _whole_schema(at_most: int) -> WithJsonSchema:
 
 Plan = Annotated[
     Literal["yes", "no"],
-    _validator(canonical_plan, "unknown_plan"),
+    _OneOf("international_plan", "unknown_plan"),
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "enum": ["yes", "no", "Yes", "No", "true", "false"]}, {"type": "boolean"}],
@@ -150,12 +166,10 @@ Plan = Annotated[
         }
     ),
 ]
-State = Annotated[
-    str, _validator(canonical_state, "unknown_state"), WithJsonSchema({"type": "string", "enum": list(STATES)})
-]
+State = Annotated[str, _OneOf("state", "unknown_state"), WithJsonSchema({"type": "string", "enum": list(STATES)})]
 AreaCode = Annotated[
     str,
-    _validator(canonical_area_code, "unknown_area_code"),
+    _OneOf("area_code", "unknown_area_code"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -230,3 +244,10 @@ class Customer(BaseModel):
     total_intl_charge: Charge | None = Field(
         default=None, description="US dollars, international; used where minutes are absent"
     )
+
+
+Row = tuple[Any, ...]
+"""A customer's values in the order of `COLUMNS`; None where one is not known."""
+
+row_of: Final[Callable[[Customer], Row]] = attrgetter(*COLUMNS)
+"""The row of a customer."""

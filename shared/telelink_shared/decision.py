@@ -6,25 +6,17 @@ The gateway applies it to single, batch and page requests alike; offline scoring
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
+# Plain words, not an enumeration: they go into replies and rows as they are, without a conversion each.
+Tier = Literal["Low", "Medium", "High"]
+"""How likely a customer is to leave."""
 
-class Tier(StrEnum):
-    """How likely a customer is to leave."""
+Confidence = Literal["Very High", "High", "Moderate", "Low"]
+"""How sure the tier is: not how far the probability is from one half."""
 
-    LOW = "Low"
-    MEDIUM = "Medium"
-    HIGH = "High"
-
-
-class Confidence(StrEnum):
-    """How sure the tier is: not how far the probability is from one half."""
-
-    VERY_HIGH = "Very High"
-    HIGH = "High"
-    MODERATE = "Moderate"
-    LOW = "Low"
+Interval = tuple[float, float]
+"""Lower and upper end of a figure."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,7 @@ class Policy:
     top_value_from_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do about one customer. Tier, confidence and value at risk are None when a model did not answer."""
 
     tier: Tier | None
@@ -63,54 +54,57 @@ MAINTAIN: Final = "MAINTAIN: Continue standard engagement."
 UNKNOWN_RISK: Final = "UNKNOWN: The churn risk is not known right now. Take no retention step yet; ask again shortly."
 VALUE_NOT_KNOWN: Final = " The customer's value is not known right now; this advice rests on the risk alone."
 
-# Distance of the probability from the nearest tier limit, in probability points, and what it is called.
-_CONFIDENCE_FROM: Final = ((0.10, Confidence.VERY_HIGH), (0.05, Confidence.HIGH), (0.02, Confidence.MODERATE))
-
 
 def tier_of(probability: float, policy: Policy) -> Tier:
     """The tier of a churn probability in [0, 1]; limits belong to the higher tier."""
     if probability >= policy.high_from:
-        return Tier.HIGH
-    return Tier.MEDIUM if probability >= policy.medium_from else Tier.LOW
+        return "High"
+    return "Medium" if probability >= policy.medium_from else "Low"
 
 
-def confidence_of(probability: float, policy: Policy) -> Confidence:
-    """How sure the tier is: by the distance of the probability from the nearest tier limit."""
-    # Rounded, or 0.30 - 0.25 would fall short of 0.05 by the last binary digit.
-    distance = round(min(abs(probability - policy.medium_from), abs(probability - policy.high_from)), 9)
-    for at_least, confidence in _CONFIDENCE_FROM:
-        if distance >= at_least:
-            return confidence
-    return Confidence.LOW
+def confidence_of(interval: Interval, policy: Policy) -> Confidence:
+    """How sure the tier is, by how many limits of the tiers lie within the interval of the probability.
+
+    Both: Low. One: Moderate. None: High, and Very High when none would in an interval three times as wide either.
+    """
+    lower, upper = interval
+    n_crossed = (lower < policy.medium_from <= upper) + (lower < policy.high_from <= upper)
+    if n_crossed:
+        return "Low" if n_crossed == 2 else "Moderate"
+    width = upper - lower
+    lower, upper = lower - width, upper + width
+    is_close = lower < policy.medium_from <= upper or lower < policy.high_from <= upper
+    return "High" if is_close else "Very High"
 
 
 def _recommendation(tier: Tier, value_usd: float | None, policy: Policy) -> str:
     if value_usd is None:
-        without_value = {Tier.HIGH: HIGH_PRIORITY, Tier.MEDIUM: MONITOR, Tier.LOW: MAINTAIN}
+        without_value: dict[Tier, str] = {"High": HIGH_PRIORITY, "Medium": MONITOR, "Low": MAINTAIN}
         return without_value[tier] + VALUE_NOT_KNOWN
     is_high_value = policy.high_value_from_usd is not None and value_usd >= policy.high_value_from_usd
     is_top_value = policy.top_value_from_usd is not None and value_usd >= policy.top_value_from_usd
-    if tier is Tier.HIGH:
+    if tier == "High":
         return CRITICAL if is_high_value else HIGH_PRIORITY
-    if tier is Tier.MEDIUM:
+    if tier == "Medium":
         return PROACTIVE if is_high_value else MONITOR
     return NURTURE if is_top_value else MAINTAIN
 
 
-def decide(probability: float | None, value_usd: float | None, policy: Policy) -> Decision:
+def decide(probability: float | None, interval: Interval | None, value_usd: float | None, policy: Policy) -> Decision:
     """Tier, advice and confidence for one customer.
 
     Args:
         probability: chance of leaving, calibrated, in [0, 1]; None when the churn model did not answer.
+        interval: lower and upper end of what the probability may be; None likewise.
         value_usd: lifetime value in US dollars; None when the value model did not answer.
         policy: limits of the tiers and of high value.
     """
-    if probability is None:
+    if probability is None or interval is None:
         return Decision(None, UNKNOWN_RISK, None, None)
     tier = tier_of(probability, policy)
     return Decision(
         tier,
         _recommendation(tier, value_usd, policy),
-        confidence_of(probability, policy),
+        confidence_of(interval, policy),
         None if value_usd is None else round(probability * value_usd, 2),
     )

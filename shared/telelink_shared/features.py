@@ -26,6 +26,11 @@ from telelink_shared.customer import (
     UnknownSpelling,
 )
 
+# None stands for what is not known.
+_NUMBER_TYPES: Final = frozenset({int, float, type(None)})
+# Beyond this nothing is told about a customer, and products of numbers would leave the range of float32.
+_LARGEST: Final = 1e9
+
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
@@ -97,10 +102,22 @@ def _codes(column: str, values: Sequence[object]) -> Codes:
 
 def _numbers(column: str, values: Sequence[object]) -> Floats:
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        bad = sum(1 for value in values if value is not None and not isinstance(value, (int, float)))
-        raise BadColumn(column, "must be numbers", n_rows=bad) from None
+        # numpy alone would take words and truth values for numbers too.
+        if set(map(type, values)) <= _NUMBER_TYPES:
+            return np.asarray(values, dtype=np.float64)
+    except OverflowError:
+        pass
+    bad = sum(1 for value in values if type(value) not in _NUMBER_TYPES)
+    raise BadColumn(column, "must be numbers", n_rows=max(bad, 1))
+
+
+def _check_size(numbers: Mapping[str, Floats]) -> None:
+    # One look at all of them; NaN is not larger than anything.
+    if numbers and (np.abs(list(numbers.values())) > _LARGEST).any():
+        column, too_large = next(
+            (column, large) for column, values in numbers.items() if (large := np.abs(values) > _LARGEST).any()
+        )
+        raise BadColumn(column, f"must be numbers of at most {_LARGEST:,.0f}", n_rows=int(too_large.sum()))
 
 
 def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
@@ -112,10 +129,12 @@ def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
         n_rows: number of customers.
 
     Raises:
-        BadColumn: a value that is no spelling of the column's values, or no number.
+        BadColumn: a value that is no spelling of the column's values, or no number of a sensible size.
     """
+    given = {name: _numbers(name, raw[name]) for name in NUMBERS if name in raw}
+    _check_size(given)
     unknown = np.full(n_rows, np.nan)
-    numbers = {name: _numbers(name, raw[name]) if name in raw else unknown for name in NUMBERS}
+    numbers = {name: given.get(name, unknown) for name in NUMBERS}
     for period, minutes, charge in zip(USAGE_PERIODS, MINUTES, CHARGES, strict=True):
         if charge in raw:
             from_charge = numbers[charge] / RATES_USD_PER_MINUTE[period]
@@ -145,9 +164,32 @@ def bill_without_voice_mail_usd(rows: Rows) -> Floats:
     return np.where(has_no_plan, bill_usd(rows), 0.0 * bill_usd(rows))
 
 
+def _has_international_plan(rows: Rows) -> Floats:
+    has_plan: Floats = (rows.codes["international_plan"] == PLAN_VALUES.index("yes")).astype(np.float64)
+    return has_plan
+
+
+def unused_international_plan(rows: Rows) -> Floats:
+    """How idle an international plan lies: 1 / (1 + international calls), in (0, 1]; 0 without the plan.
+
+    In the public data those who pay for the plan and make two calls or fewer leave.
+    """
+    return _has_international_plan(rows) / (1.0 + rows.numbers["total_intl_calls"])
+
+
+def plan_intl_minutes(rows: Rows) -> Floats:
+    """International minutes of those with the plan, 0 for the others; NaN where the minutes are not known.
+
+    In the public data holders of the plan with more than 13 minutes leave; a forest finds this in one split.
+    """
+    return _has_international_plan(rows) * rows.numbers["total_intl_minutes"]
+
+
 DERIVED: Final = {
     "bill_usd": bill_usd,
     "bill_without_voice_mail_usd": bill_without_voice_mail_usd,
+    "plan_intl_minutes": plan_intl_minutes,
+    "unused_international_plan": unused_international_plan,
 }
 """Features computed from several columns of the same row, by name."""
 

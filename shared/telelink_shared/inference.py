@@ -101,3 +101,30 @@ class ModelReady(_Message):
 
     name: str
     ready: bool
+
+
+class RepositoryIndexRequest(_Message):
+    """Which versions to list: all that are on disk, or only those that answer."""
+
+    ready: bool = False
+
+
+class RepositoryEntry(_Message):
+    """A version on disk; the one with state READY answers, and `reason` says why another does not."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str
+
+
+class RepositoryParameters(_Message):
+    """The version that is meant; without it the one that is to be served (load), or is served (unload)."""
+
+    version: Name | None = None
+
+
+class RepositoryRequest(_Message):
+    """Loads or unloads a version of a model."""
+
+    parameters: RepositoryParameters = RepositoryParameters()

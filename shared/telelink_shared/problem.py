@@ -6,13 +6,17 @@ Problem
 │       └── NotUtf8 400       not_utf8
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed
+├── Conflict 409              conflict
+│   └── VersionRefused 409    version_refused        (a model version that must not be served)
 ├── TooLarge 413              body_too_large
 ├── UnsupportedMediaType 415  unsupported_media_type
 ├── InvalidInput 422          invalid_input
+├── TooManyRequests 429       too_many_requests      (told by the frontend)
 ├── InternalError 500         internal_error
-├── InvalidOutput 500         invalid_output         (a model service's own reply failed its range check)
 └── Unavailable 503           unavailable
     ├── ModelUnavailable 503  model_unavailable
+    ├── HistoryUnavailable 503 history_unavailable
+    ├── Overloaded 503        overloaded
     ├── GatewayUnavailable 503 gateway_unavailable   (told by the frontend)
     └── Draining 503          draining
 """
@@ -113,6 +117,18 @@ class MethodNotAllowed(Problem):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
+class Conflict(Problem):
+    """The request is in order, but does not fit the state that this service is in."""
+
+    code, status, title = "conflict", 409, "Not possible in this state"
+
+
+class VersionRefused(Conflict):
+    """A model version did not prove to be whole and right; the one that was served before goes on."""
+
+    code, title = "version_refused", "The model version was refused"
+
+
 class TooLarge(Problem):
     """The body has more bytes, or rows, than one request may."""
 
@@ -131,14 +147,14 @@ class InvalidInput(Problem):
     code, status, title = "invalid_input", 422, "The input is not valid"
 
 
+class TooManyRequests(Problem):
+    """One client, or all together, have more requests under way than the frontend takes."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests at once"
+
+
 class InternalError(Problem):
     """A bug of ours. Says nothing about it to the client; the log does."""
-
-
-class InvalidOutput(Problem):
-    """A model computed something that cannot be: not finite, or outside its stated range."""
-
-    code, status, title = "invalid_output", 500, "The model gave an invalid answer"
 
 
 class Unavailable(Problem):
@@ -151,6 +167,18 @@ class ModelUnavailable(Unavailable):
     """A model service cannot answer."""
 
     code, title = "model_unavailable", "A model service cannot answer"
+
+
+class HistoryUnavailable(Unavailable):
+    """The history cannot be read."""
+
+    code, title = "history_unavailable", "The history cannot be read"
+
+
+class Overloaded(Unavailable):
+    """More comes in than can be answered."""
+
+    code, title = "overloaded", "Too much to do right now"
 
 
 class GatewayUnavailable(Unavailable):

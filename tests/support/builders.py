@@ -10,7 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from telelink_shared import artifact
 from telelink_shared.artifact import Encoding, Golden, Manifest, Variant
-from telelink_shared.customer import ELEVEN, MINUTES
+from telelink_shared.calibration import SCORES
+from telelink_shared.customer import ELEVEN, MINUTES, USAGE
+from telelink_shared.serving.definition import ModelDefinition, Output
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_DATA = ROOT.parent / "shared" / "data" / "telecom-churn"
@@ -67,6 +69,33 @@ def some_customers(n: int, *, seed: int) -> list[dict[str, Any]]:
 # The toy model: as many probabilities as there are customers, one for each service call. It proves that the toolkit
 # knows neither churn nor lifetime value.
 TOY = "toy"
+TOY_DEFINITION = ModelDefinition(
+    name=TOY,
+    title="toy",
+    required=ELEVEN,
+    optional=USAGE,
+    outputs=(Output("share", unit="probability", lower=0.0, upper=1.0),),
+    finish=lambda scores, _rows, _numbers: {"share": scores},
+    quality="misses",
+)
+# The customer that reasons are told against.
+REFERENCE: dict[str, str | float] = {
+    "account_length": 100.0,
+    "state": "WV",
+    "area_code": "415",
+    "international_plan": "no",
+    "voice_mail_plan": "no",
+    "number_of_vmail_messages": 0.0,
+    "total_day_calls": 101.0,
+    "total_eve_calls": 100.0,
+    "total_night_calls": 100.0,
+    "total_intl_calls": 4.0,
+    "customer_service_calls": 1.0,
+    "total_day_minutes": 180.0,
+    "total_eve_minutes": 201.0,
+    "total_night_minutes": 201.2,
+    "total_intl_minutes": 10.2,
+}
 
 
 def toy_graph(weight: float = 0.1) -> bytes:
@@ -114,6 +143,7 @@ def toy_manifest(model: bytes, *, version: str = "1", **changes: Any) -> Manifes
         "metrics": {},
         "quantiles": {},
         "notes": ("A toy.",),
+        "reference": REFERENCE,
         "golden": Golden(inputs=golden_inputs, outputs={"share": [0.1, 0.4]}, tolerance={"share": 1e-9}),
     }
     return Manifest(**values | changes)
@@ -123,6 +153,31 @@ def write_toy(models_dir: Path, *, version: str = "1", **changes: Any) -> Path:
     """A toy version on disk."""
     model = toy_graph()
     return artifact.write_version(models_dir, toy_manifest(model, version=version, **changes), {artifact.ONNX: model})
+
+
+def write_fraction_of_churn(models_dir: Path, *, version: str, fraction: float) -> Path:
+    """The bundled churn model as another version that is whole and right, with every probability multiplied."""
+    folder = CHURN_MODELS / "churn" / artifact.served_version(CHURN_MODELS, "churn")
+    manifest = artifact.read_manifest(folder)
+    files = {name: artifact.read_verified(folder, manifest, name) for name in manifest.files}
+    changed = [
+        variant.model_copy(
+            update={
+                "numbers": {
+                    name: values if name == SCORES else tuple(fraction * value for value in values)
+                    for name, values in variant.numbers.items()
+                }
+            }
+        )
+        for variant in manifest.variants
+    ]
+    outputs = {
+        name: [None if value is None else fraction * value for value in values]
+        for name, values in manifest.golden.outputs.items()
+    }
+    golden = manifest.golden.model_copy(update={"outputs": outputs})
+    update = {"version": version, "variants": tuple(changed), "golden": golden}
+    return artifact.write_version(models_dir, manifest.model_copy(update=update), files)
 
 
 def raw_columns(customers: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -44,30 +45,65 @@ def _configuration(folder: Path, values: dict[str, str]) -> Path:
     return folder / "nginx.conf"
 
 
+def _commands(folder: Path, *, calls: str) -> str:
+    """A PATH whose `nginx` is the one of this folder; what else stands in its `bin` comes before the machine's own."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "nginx").write_text(f'#!/bin/sh\nexec {shutil.which("nginx")} {calls} "$@"\n')
+    (programs / "nginx").chmod(0o755)
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
 @contextmanager
-def frontend(gateway_url: str, folder: Path) -> Iterator[str]:
-    """The address of a running nginx in front of the gateway."""
+def follower(gateway_address: str, target: Path, **settings: str) -> Iterator[None]:
+    """The image's script that keeps `target` up to date; the block begins when it has been written."""
+    with (target.parent / "follower.log").open("w") as log:
+        script = subprocess.Popen(
+            ["sh", FRONTEND / "nginx" / "entrypoint" / "40-follow-gateway.sh"],
+            env=os.environ | {"GATEWAY_ADDRESS": gateway_address, "UPSTREAM_FILE": str(target)} | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Its loop outlives it: a group of its own, to be found again.
+            start_new_session=True,
+        )
+        try:
+            assert script.wait(timeout=10) == 0, (target.parent / "follower.log").read_text()
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGTERM)
+
+
+@contextmanager
+def frontend(gateway_url: str, folder: Path, **follower_settings: str) -> Iterator[str]:
+    """The address of a running nginx in front of the gateway, which it follows; see `_commands` for `folder`/bin."""
     with socket.socket() as listener, (folder / "nginx.log").open("w") as log:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
+        # nginx leaves it as it is, and a worker that another one forestalled would wait in accept() for ever.
+        listener.setblocking(False)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        values = {"FRONTEND_LISTEN": address, "GATEWAY_URL": gateway_url, "NGINX_LOCAL_RESOLVERS": "127.0.0.1"}
-        configuration = _configuration(folder, values)
-        # nginx takes over an open socket that this variable names (it is how it upgrades itself).
-        process = subprocess.Popen(
-            ["nginx", "-p", str(folder), "-e", "/dev/stderr", "-c", str(configuration), "-g", "daemon off;"],
-            env=os.environ | {"NGINX": f"{listener.fileno()};"},
-            pass_fds=[listener.fileno()],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_until(lambda: process.poll() is not None or _answers(address), what="nginx to answer", timeout_s=20)
-            assert process.poll() is None, (folder / "nginx.log").read_text()
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+        configuration = _configuration(folder, {"FRONTEND_LISTEN": address})
+        path = _commands(folder, calls=f"-p {folder} -e /dev/stderr -c {configuration}")
+        upstream = folder / "conf.d" / "gateway.conf"
+        with follower(gateway_url.removeprefix("http://"), upstream, **follower_settings, PATH=path):
+            # nginx takes over an open socket that this variable names (it is how it upgrades itself).
+            process = subprocess.Popen(
+                ["nginx", "-g", "daemon off;"],
+                env=os.environ | {"NGINX": f"{listener.fileno()};", "PATH": path},
+                pass_fds=[listener.fileno()],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                wait_until(
+                    lambda: process.poll() is not None or _answers(address), what="nginx to answer", timeout_s=20
+                )
+                assert process.poll() is None, (folder / "nginx.log").read_text()
+                yield f"http://{address}"
+            finally:
+                process.terminate()
+                process.wait(timeout=10)
 
 
 def _answers(address: str) -> bool:

@@ -86,7 +86,7 @@ def service(
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            if '"event": "starting"' in line:
+            if '"event":"starting"' in line:
                 ports.put(json.loads(line)["port"])
 
     reader = threading.Thread(target=read, daemon=True)

@@ -11,23 +11,51 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from telelink_shared.artifact import input_schema_hash
-from telelink_shared.customer import ELEVEN
+from telelink_shared.customer import ELEVEN, MINUTES
+from telelink_shared.reasons import GROUP_NAMES
 
 Reply = tuple[int, dict[str, str], bytes]
+Columns = dict[str, list[Any]]
+
+# What is said of every customer.
+_FIGURES: dict[str, dict[str, Any]] = {
+    "churn": {"churn_probability": 0.25, "churn_lower": 0.2, "churn_upper": 0.28, "variant": "usage"},
+    "clv": {
+        "estimated_clv": 12_000.0,
+        "clv_lower": 10_500.0,
+        "clv_upper": 13_500.0,
+        "monthly_revenue": 60.0,
+        "variant": "usage",
+    },
+}
+# International plan, voice mail, day, evening, night, international use, service calls, tenure, place.
+_REASONS: dict[str, tuple[float, list[float]]] = {
+    "churn": (0.1, [0.02, -0.01, 0.03, 0.0, 0.0, 0.01, 0.1, 0.0, 0.0]),
+    "clv": (9_000.0, [0.0, 300.0, -200.0, 0.0, 0.0, 0.0, 0.0, 2_900.0, 0.0]),
+}
 
 
-def outputs_of(model: str, n_rows: int) -> list[dict[str, Any]]:
-    """Valid outputs."""
-    values = {
-        "churn": {"churn_probability": 0.25},
-        "clv": {"estimated_clv": 12_000.0, "monthly_revenue": 60.0},
-    }[model]
-    tensors = [
-        {"name": name, "shape": [n_rows], "datatype": "FP64", "data": [value] * n_rows}
-        for name, value in values.items()
-    ]
-    variant = {"name": "variant", "shape": [n_rows], "datatype": "BYTES", "data": ["usage"] * n_rows}
-    return [*tensors, variant]
+def columns_of(model: str, n_rows: int) -> Columns:
+    """Valid values of every output, those of the rows one after another."""
+    baseline, shares = _REASONS[model]
+    figures = {name: [value] * n_rows for name, value in _FIGURES[model].items()}
+    return figures | {"reasons": shares * n_rows, "reasons_baseline": [baseline] * n_rows}
+
+
+def n_rows_of(request: dict[str, Any]) -> int:
+    """How many customers a request is about."""
+    n_rows: int = request["inputs"][0]["shape"][0]
+    return n_rows
+
+
+def column_of(request: dict[str, Any], name: str) -> list[Any]:
+    """What a request has in one of its columns."""
+    return next(tensor["data"] for tensor in request["inputs"] if tensor["name"] == name)
+
+
+def _tensor(name: str, values: list[Any], n_rows: int) -> dict[str, Any]:
+    shape = [n_rows, len(GROUP_NAMES)] if name == "reasons" else [n_rows]
+    return {"name": name, "shape": shape, "datatype": "BYTES" if name == "variant" else "FP64", "data": values}
 
 
 @dataclass
@@ -49,10 +77,12 @@ class StubModel:
     infer: Callable[[dict[str, Any]], Reply] | None = None
     release: threading.Event = field(default_factory=threading.Event)
 
-    def valid_infer(self, request: dict[str, Any], **changes: Any) -> Reply:
-        """A valid reply, with members changed."""
-        n_rows = request["inputs"][0]["shape"][0]
-        reply = {"model_name": self.model, "model_version": self.version, "outputs": outputs_of(self.model, n_rows)}
+    def valid_infer(self, request: dict[str, Any], columns: Columns | None = None, **changes: Any) -> Reply:
+        """A valid reply to what was asked for, with other values of some outputs, or with members changed."""
+        n_rows = n_rows_of(request)
+        columns = columns_of(self.model, n_rows) | (columns or {})
+        outputs = [_tensor(output["name"], columns[output["name"]], n_rows) for output in request["outputs"]]
+        reply = {"model_name": self.model, "model_version": self.version, "outputs": outputs}
         return 200, {}, json.dumps(reply | changes).encode()
 
     def metadata(self) -> dict[str, Any]:
@@ -67,6 +97,7 @@ class StubModel:
                 "input_schema_hash": self.schema_hash,
                 "notes": ["The lifetime value is simulated."] if self.model == "clv" else [],
                 "quantiles": {"estimated_clv": {"0.75": 15_000.0, "0.9": 18_000.0}},
+                "variants": [{"name": "usage", "needs": [*MINUTES]}, {"name": "eleven", "needs": []}],
             },
         }
 

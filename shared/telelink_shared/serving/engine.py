@@ -1,10 +1,15 @@
-"""Runs the estimators of a model version. ONNX only: no code of the artifact's author is executed."""
+"""Runs the estimators of a model version. In this module ONNX only: no code of the artifact's author is executed."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import numpy as np
+
+# Since 1.29 the published builds tell their maker about each start and model unless this is set before their import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from telelink_shared.artifact import ArtifactError
@@ -13,6 +18,11 @@ from telelink_shared.features import Floats
 
 class Engine(Protocol):
     """Computes the scores of one variant."""
+
+    @property
+    def platform(self) -> str:
+        """What runs the model, as the protocol's metadata names it."""
+        ...
 
     def score(self, variant: str, matrix: Floats) -> Floats:
         """Raw scores, float64 of shape (n_rows,), for an encoded matrix of shape (n_rows, n_features)."""
@@ -32,7 +42,9 @@ class OnnxEngine:
         ArtifactError: it is no ONNX graph of that shape.
     """
 
-    def __init__(self, model: bytes, variants: tuple[str, ...]) -> None:
+    platform: Final = "onnxruntime"
+
+    def __init__(self, model: bytes, variants: Sequence[str]) -> None:
         options = onnxruntime.SessionOptions()
         # One thread: a row takes microseconds, and the machine may have one core for four services.
         options.intra_op_num_threads = 1

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import structlog
+from numpy.typing import NDArray
 
 from telelink_shared import artifact
-from telelink_shared.artifact import ArtifactError, Manifest
+from telelink_shared.artifact import ArtifactError, Manifest, Variant
+from telelink_shared.customer import CHARGES, MINUTES, RATES_USD_PER_MINUTE
 from telelink_shared.features import BadColumn, Floats, Rows, encode, prepare
-from telelink_shared.problem import InvalidOutput
-from telelink_shared.serving.definition import VARIANT_OUTPUT, ModelDefinition, Outputs
+from telelink_shared.serving.definition import (
+    BASELINE_OUTPUT,
+    REASONS_OUTPUT,
+    VARIANT_OUTPUT,
+    ModelDefinition,
+    Numbers,
+    Outputs,
+)
 from telelink_shared.serving.engine import Engine, OnnxEngine
+from telelink_shared.serving.reasons import contributions
+
+Runtime = Literal["onnx", "sklearn"]
+
+log = structlog.get_logger()
 
 
 class MissingColumn(BadColumn):
@@ -34,90 +49,170 @@ class LoadedModel:
         """The version that answers."""
         return self.manifest.version
 
-    def infer(self, raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Outputs:
+    @cached_property
+    def numbers(self) -> Mapping[str, Numbers]:
+        """The fitted numbers of each variant, converted once: for each request it would take longer than their use."""
+        return {
+            variant.name: {name: np.asarray(values) for name, values in variant.numbers.items()}
+            for variant in self.manifest.variants
+        }
+
+    @cached_property
+    def reference(self) -> Rows:
+        """The customer that reasons are told against, with the charges that follow from the minutes."""
+        known: dict[str, Any] = dict(self.manifest.reference)
+        for minutes, charge, rate in zip(MINUTES, CHARGES, RATES_USD_PER_MINUTE.values(), strict=True):
+            known[charge] = known[minutes] * rate
+        return prepare({name: [value] for name, value in known.items()}, n_rows=1)
+
+    def infer(self, raw: Mapping[str, Sequence[Any]], *, n_rows: int, wanted: Collection[str] = ()) -> Outputs:
         """The outputs for customers given as raw columns.
 
         Args:
             raw: values by column name; see `features.prepare`.
             n_rows: number of customers.
+            wanted: names of outputs; the reasons are computed only where they are among these.
 
         Returns:
-            arrays of shape (n_rows,) by output name, and the variant that answered each row.
+            arrays of shape (n_rows,) by output name, the variant that answered each row, and perhaps the reasons. A
+            value that the model must not give (not finite, out of its stated range) is NaN: it harms no other row.
 
         Raises:
             BadColumn: a column is missing, or holds a value that it cannot have.
-            InvalidOutput: the model computed something outside its stated range.
         """
         for column in self.definition.required:
             if column not in raw:
                 raise MissingColumn(column, "is required", n_rows=n_rows)
         rows = prepare(raw, n_rows=n_rows)
-        for column in self.definition.required:
-            if column in rows.numbers and np.isnan(rows.numbers[column]).any():
-                raise MissingColumn(column, "is required", n_rows=int(np.isnan(rows.numbers[column]).sum()))
-        outputs = self._by_variant(rows)
-        self._check(outputs)
+        self._check_required(rows)
+        outputs = self._by_variant(rows, with_reasons=not {REASONS_OUTPUT, BASELINE_OUTPUT}.isdisjoint(wanted))
+        self._blank_invalid(outputs)
         return outputs
 
-    def _by_variant(self, rows: Rows) -> Outputs:
-        results = {output.name: np.full(rows.n_rows, np.nan) for output in self.definition.outputs}
-        answered_by = np.empty(rows.n_rows, dtype=object)
+    def _check_required(self, rows: Rows) -> None:
+        required = [column for column in self.definition.required if column in rows.numbers]
+        # One look at the sum, which is not known where any of them is not.
+        if np.isnan(sum(rows.numbers[column] for column in required)).any():
+            column, unknown = next(
+                (column, unknown) for column in required if (unknown := np.isnan(rows.numbers[column])).any()
+            )
+            raise MissingColumn(column, "is required", n_rows=int(unknown.sum()))
+
+    def answer(self, variant: Variant, rows: Rows) -> Mapping[str, Floats]:
+        """What one variant answers for customers of whom it knows enough, by output name; not checked."""
+        scores = self.engine.score(variant.name, encode(rows, variant.encoding))
+        return self.definition.finish(scores, rows, self.numbers[variant.name])
+
+    def _main_answer(self, variant: Variant, rows: Rows) -> Floats:
+        return self.answer(variant, rows)[self.definition.main_output.name]
+
+    def _by_variant(self, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
+        results: dict[str, NDArray[Any]] = {}
         open_rows = np.ones(rows.n_rows, dtype=bool)
-        for variant in self.manifest.variants:
-            mine = open_rows.copy()
+        for variant in self.manifest.variants:  # the last one needs nothing optional: none stays open
+            mine = open_rows
             for column in variant.needs:
-                mine &= ~np.isnan(rows.numbers[column])
+                mine = mine & ~np.isnan(rows.numbers[column])
+            if mine.all():
+                return self._answers(variant, rows, with_reasons=with_reasons)
             if not mine.any():
                 continue
-            open_rows &= ~mine
-            chosen = rows if mine.all() else rows.take(mine)
-            scores = self.engine.score(variant.name, encode(chosen, variant.encoding))
-            for name, values in self.definition.finish(scores, chosen, variant).items():
-                results[name][mine] = values
-            answered_by[mine] = variant.name
-        if open_rows.any():  # excluded at load: the last variant needs nothing optional
-            raise InvalidOutput("No variant of this model fits some of the rows.")
-        return {**results, VARIANT_OUTPUT: answered_by}
+            open_rows = open_rows & ~mine
+            for name, values in self._answers(variant, rows.take(mine), with_reasons=with_reasons).items():
+                unknown = None if name == VARIANT_OUTPUT else np.nan
+                whole = results.setdefault(name, np.full((rows.n_rows, *values.shape[1:]), unknown, values.dtype))
+                whole[mine] = values
+        return results
 
-    def _check(self, outputs: Outputs) -> None:
+    def _answers(self, variant: Variant, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
+        """All outputs of one variant, with its name and perhaps the reasons."""
+        answers: dict[str, NDArray[Any]] = dict(self.answer(variant, rows))
+        answers[VARIANT_OUTPUT] = np.full(rows.n_rows, variant.name, dtype=object)
+        if with_reasons:
+            shares, baseline = contributions(rows, self.reference, partial(self._main_answer, variant))
+            answers |= {REASONS_OUTPUT: shares, BASELINE_OUTPUT: baseline}
+        return answers
+
+    def invalid_rows(self, outputs: Outputs) -> Mapping[str, NDArray[np.bool_]]:
+        """Where an output is what it must not be, for outputs that are so anywhere; shape (n_rows,)."""
+        found = {}
         for output in self.definition.outputs:
             values: Floats = outputs[output.name]
-            in_range = (values >= output.lower) & (values <= output.upper)
-            if output.may_be_unknown:
-                in_range |= np.isnan(values)
-            if not in_range.all():
-                raise InvalidOutput(f"{output.name} lies outside [{output.lower:g}, {output.upper:g}] for some rows.")
+            # NaN fails both comparisons.
+            is_valid = (values >= output.lower) & (values <= output.upper)
+            if not is_valid.all() and output.may_be_unknown:
+                is_valid |= np.isnan(values)
+            if not is_valid.all():
+                found[output.name] = ~is_valid
+        return found
+
+    def _blank_invalid(self, outputs: dict[str, NDArray[Any]]) -> None:
+        for name, invalid in self.invalid_rows(outputs).items():
+            log.warning("invalid values", model=self.definition.name, output=name, rows=int(invalid.sum()))
+            outputs[name][invalid] = np.nan
 
 
-def _check_golden(model: LoadedModel) -> None:
+def _differing_outputs(model: LoadedModel) -> list[str]:
+    """Outputs that do not come out for the golden rows as the fitted pipeline had them."""
     golden = model.manifest.golden
+    outputs = model.infer(golden.inputs, n_rows=golden.n_rows)
+    return [
+        name
+        for name, expected in golden.outputs.items()
+        if not np.allclose(
+            outputs[name], np.asarray(expected, np.float64), rtol=0.0, atol=golden.tolerance[name], equal_nan=True
+        )
+    ]
+
+
+def _self_test(model: LoadedModel) -> None:
+    """Every variant answers the reference customer, and the golden rows come out as they should."""
     try:
-        outputs = model.infer(golden.inputs, n_rows=golden.n_rows)
-    except (BadColumn, InvalidOutput) as error:
-        raise ArtifactError(f"golden rows: {error}") from error
-    for name, expected in golden.outputs.items():
-        wanted = np.asarray(expected, dtype=np.float64)
-        if name not in outputs or not np.allclose(
-            outputs[name], wanted, rtol=0.0, atol=golden.tolerance[name], equal_nan=True
-        ):
-            raise ArtifactError(f"golden rows: {name} differs from what the fitted pipeline gave")
+        for variant in model.manifest.variants:
+            if model.invalid_rows(model.answer(variant, model.reference)):
+                raise ValueError(f"variant {variant.name} gives the reference customer an invalid answer")
+        unproved = {output.name for output in model.definition.outputs} - set(model.manifest.golden.outputs)
+        differing = _differing_outputs(model)
+    except Exception as error:  # what a version of unknown make does when it is run cannot be listed
+        raise ArtifactError(f"self-test: {type(error).__name__}: {error}") from error
+    if unproved:
+        raise ArtifactError(f"golden rows: nothing is expected of {', '.join(sorted(unproved))}")
+    if differing:
+        raise ArtifactError(f"golden rows: {', '.join(differing)} differs from what the fitted pipeline gave")
 
 
-def load_model(definition: ModelDefinition, models_dir: Path) -> LoadedModel:
-    """Load the version to be served, and prove that it is whole and right before anyone is answered.
+def _engine(runtime: Runtime, folder: Path, manifest: Manifest) -> Engine:
+    variants = [variant.name for variant in manifest.variants]
+    if runtime == "onnx":
+        return OnnxEngine(artifact.read_verified(folder, manifest, artifact.ONNX), variants)
+    try:
+        from telelink_shared.serving.sklearn_engine import SklearnEngine
+    except ImportError as error:
+        raise ArtifactError(
+            "TELELINK_MODEL_RUNTIME=sklearn needs scikit-learn, which is not installed: see the README"
+        ) from error
+    return SklearnEngine(artifact.read_verified(folder, manifest, artifact.JOBLIB), variants)
+
+
+def load_model(
+    definition: ModelDefinition, models_dir: Path, *, version: str | None = None, runtime: Runtime = "onnx"
+) -> LoadedModel:
+    """Load a version, and prove that it is whole and right before anyone is answered.
+
+    Args:
+        version: None for the one that is to be served.
+        runtime: what runs the estimators.
 
     Raises:
         ArtifactError: hashes, schema, shape of the graph or golden rows do not fit.
     """
-    version = artifact.served_version(models_dir, definition.name)
+    version = version or artifact.served_version(models_dir, definition.name)
     folder = models_dir / definition.name / version
     manifest = artifact.read_manifest(folder)
     if manifest.input_schema_hash != artifact.input_schema_hash(definition.required):
         raise ArtifactError(f"{folder}: was trained for another input schema than this service has")
     if not manifest.variants or manifest.variants[-1].needs:
         raise ArtifactError(f"{folder}: its last variant must answer rows without any optional column")
-    content = artifact.read_verified(folder, manifest, artifact.ONNX)
-    engine = OnnxEngine(content, tuple(variant.name for variant in manifest.variants))
-    model = LoadedModel(definition, manifest, engine)
-    _check_golden(model)
+    model = LoadedModel(definition, manifest, _engine(runtime, folder, manifest))
+    _self_test(model)
     return model

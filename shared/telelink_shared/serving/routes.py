@@ -1,14 +1,14 @@
-"""The Open Inference Protocol V2 over one loaded model."""
+"""The Open Inference Protocol V2 over the served version of one model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
-import numpy as np
 from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter
 from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from telelink_shared.artifact import input_schema_hash
@@ -26,29 +26,52 @@ from telelink_shared.inference import (
     TensorMetadata,
 )
 from telelink_shared.problem import FieldError, InvalidInput, NotFound
-from telelink_shared.serving.definition import VARIANT_OUTPUT
+from telelink_shared.reasons import GROUP_NAMES
+from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, VARIANT_OUTPUT, ModelDefinition, Outputs
 from telelink_shared.serving.model import LoadedModel, MissingColumn
+from telelink_shared.serving.repository import Repository
 from telelink_shared.web.json_body import read_body, validate_json
 from telelink_shared.web.openapi import json_body_of
 
 # 10,000 customers as V2 JSON have about 2 MB.
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 
+# Reasons cost 512 rows for each customer.
+MAX_ROWS_WITH_REASONS: Final = 1_000
+# More rows than this leave the event loop to others meanwhile; the way to a worker thread costs about 0.1 ms.
+_MAX_ROWS_IN_PLACE: Final = 256
+
 _REQUEST = TypeAdapter(InferRequest)
 
 router = APIRouter(prefix="/v2")
 
 
+async def get_repository(request: Request) -> Repository:
+    """The versions of the model, as the lifespan opened them."""
+    repository: Repository = request.state.repository
+    return repository
+
+
+def model_of(request: Request) -> LoadedModel:
+    """The version that answers this request, whatever is loaded meanwhile."""
+    repository: Repository = request.scope["state"]["repository"]
+    return repository.model
+
+
 async def get_model(request: Request) -> LoadedModel:
-    """The model that the lifespan loaded."""
-    model: LoadedModel = request.state.model
-    return model
+    """The same for a signature. A coroutine, since a plain function would hop threads."""
+    return model_of(request)
 
 
 Model = Annotated[LoadedModel, Depends(get_model)]
 
 
-def _named(model: LoadedModel, name: str, version: str | None) -> None:
+def must_be_served(model: LoadedModel, name: str, version: str | None = None) -> None:
+    """Refuse an address of another model, or of another version than the served one.
+
+    Raises:
+        NotFound
+    """
     if name != model.definition.name:
         raise NotFound(f"This service serves the model '{model.definition.name}' only.")
     if version is not None and version != model.version:
@@ -58,7 +81,7 @@ def _named(model: LoadedModel, name: str, version: str | None) -> None:
 @router.get("")
 async def server_metadata(request: Request) -> ServerMetadata:
     """Name and version of this server."""
-    return ServerMetadata(name=request.app.title, version=request.app.version, extensions=[])
+    return ServerMetadata(name=request.app.title, version=request.app.version, extensions=["model_repository"])
 
 
 @router.get("/health/live")
@@ -74,17 +97,46 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
 
+def _outputs(definition: ModelDefinition) -> list[TensorMetadata]:
+    outputs = []
+    for output in definition.outputs:
+        parameters: dict[str, Any] = {"unit": output.unit, "lower": output.lower, "upper": output.upper}
+        if output.on_request:
+            parameters["on_request"] = True
+        outputs.append(TensorMetadata(name=output.name, datatype="FP64", shape=[-1], parameters=parameters))
+    explains = {"on_request": True, "unit": definition.main_output.unit, "explains": definition.main_output.name}
+    groups = list(GROUP_NAMES)
+    return [
+        *outputs,
+        TensorMetadata(name=VARIANT_OUTPUT, datatype="BYTES", shape=[-1], parameters={"on_request": True}),
+        TensorMetadata(
+            name=REASONS_OUTPUT, datatype="FP64", shape=[-1, len(groups)], parameters={**explains, "groups": groups}
+        ),
+        TensorMetadata(name=BASELINE_OUTPUT, datatype="FP64", shape=[-1], parameters=explains),
+    ]
+
+
+def _variants(model: LoadedModel) -> list[dict[str, Any]]:
+    """Name and needs of each variant, best first, and how good it was found to be, where that was measured."""
+    quality, measured = model.definition.quality, model.manifest.metrics.get("variants", {})
+    return [
+        {"name": variant.name, "needs": list(variant.needs)}
+        | ({quality: measured[variant.name][quality]} if quality in measured.get(variant.name, {}) else {})
+        for variant in model.manifest.variants
+    ]
+
+
 @router.get("/models/{name}")
 @router.get("/models/{name}/versions/{version}")
 async def model_metadata(name: str, model: Model, version: str | None = None) -> ModelMetadata:
-    """Inputs and outputs, and under `parameters` the schema hash, training metrics, quantiles and notes."""
-    _named(model, name, version)
+    """Inputs and outputs of the served version, and under `parameters` what it was released with."""
+    must_be_served(model, name, version)
     definition, manifest = model.definition, model.manifest
     optional = {column: {"optional": True} for column in definition.optional}
     return ModelMetadata(
         name=definition.name,
         versions=[model.version],
-        platform="onnxruntime",
+        platform=model.engine.platform,
         inputs=[
             TensorMetadata(
                 name=column,
@@ -94,24 +146,16 @@ async def model_metadata(name: str, model: Model, version: str | None = None) ->
             )
             for column in (*definition.required, *definition.optional)
         ],
-        outputs=[
-            TensorMetadata(
-                name=output.name,
-                datatype="FP64",
-                shape=[-1],
-                parameters={"unit": output.unit, "lower": output.lower, "upper": output.upper},
-            )
-            for output in definition.outputs
-        ]
-        + [TensorMetadata(name=VARIANT_OUTPUT, datatype="BYTES", shape=[-1], parameters={"on_request": True})],
+        outputs=_outputs(definition),
         parameters={
             "input_schema_hash": input_schema_hash(definition.required),
             "created_at": manifest.created_at,
             "data": manifest.data,
             "metrics": manifest.metrics,
             "quantiles": manifest.quantiles,
-            "variants": [{"name": variant.name, "needs": list(variant.needs)} for variant in manifest.variants],
+            "variants": _variants(model),
             "notes": list(manifest.notes),
+            "reference": manifest.reference,
         },
     )
 
@@ -120,15 +164,15 @@ async def model_metadata(name: str, model: Model, version: str | None = None) ->
 @router.get("/models/{name}/versions/{version}/ready", response_model=ModelReady)
 async def model_ready(request: Request, name: str, model: Model, version: str | None = None) -> Response:
     """200 when this model can answer; 503 while the service stops."""
-    _named(model, name, version)
+    must_be_served(model, name, version)
     is_ready = request.app.state.lifecycle.is_ready
     return JSONResponse({"name": name, "ready": is_ready}, status_code=200 if is_ready else 503)
 
 
 def _values(tensor: Tensor) -> Sequence[Any]:
     # The protocol allows [[a], [b]] for a shape of [n, 1].
-    if tensor.data and isinstance(tensor.data[0], list):
-        return [value for row in tensor.data for value in (row if isinstance(row, list) else [row])]
+    if len(tensor.shape) == 2 and tensor.data and isinstance(tensor.data[0], list):
+        return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in tensor.data]
     return tensor.data
 
 
@@ -160,15 +204,29 @@ def _pointer(request: InferRequest, column: str) -> str:
     return f"/inputs/{names.index(column)}/data" if column in names else "/inputs"
 
 
-def _wanted(request: InferRequest, standard: Sequence[str], available: Mapping[str, Any]) -> Sequence[str]:
+def _wanted(request: InferRequest, definition: ModelDefinition, n_rows: int) -> Sequence[str]:
+    """Names of the outputs to give."""
     if request.outputs is None:
-        return standard
+        return definition.standard_outputs
     names = [output.name for output in request.outputs]
+    reasons = (REASONS_OUTPUT, BASELINE_OUTPUT)
+    available = {*(output.name for output in definition.outputs), VARIANT_OUTPUT, *reasons}
     for position, name in enumerate(names):
+        pointer = f"/outputs/{position}/name"
         if name not in available:
-            error = FieldError(f"/outputs/{position}/name", "unknown_tensor", "is not an output of this model")
+            error = FieldError(pointer, "unknown_tensor", "is not an output of this model")
             raise InvalidInput("This model has no such output.", errors=[error])
+        if name in reasons and n_rows > MAX_ROWS_WITH_REASONS:
+            detail = f"Reasons are given for at most {MAX_ROWS_WITH_REASONS:,} rows at once. Split the request."
+            raise InvalidInput(detail, errors=[FieldError(pointer, "too_many_rows", "is asked for too many rows")])
     return names
+
+
+async def _infer(model: LoadedModel, columns: dict[str, Sequence[Any]], n_rows: int, wanted: Sequence[str]) -> Outputs:
+    is_quick = n_rows <= _MAX_ROWS_IN_PLACE and REASONS_OUTPUT not in wanted and BASELINE_OUTPUT not in wanted
+    if is_quick:
+        return model.infer(columns, n_rows=n_rows, wanted=wanted)
+    return await run_in_threadpool(model.infer, columns, n_rows=n_rows, wanted=wanted)
 
 
 @router.post("/models/{name}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest))
@@ -177,25 +235,31 @@ def _wanted(request: InferRequest, standard: Sequence[str], available: Mapping[s
 )
 async def infer(request: Request, name: str, model: Model, version: str | None = None) -> Response:
     """Answer a batch of rows: one input tensor for each raw column, first dimension the batch."""
-    _named(model, name, version)
+    must_be_served(model, name, version)
+    return await infer_served(request)
+
+
+async def infer_served(request: Request) -> Response:
+    """The same, by whatever is served."""
+    model = model_of(request)
     message = validate_json(_REQUEST, await read_body(request, limit_bytes=BODY_LIMIT_BYTES))
     definition = model.definition
     columns, n_rows = _columns(message, frozenset(definition.required + definition.optional))
+    wanted = _wanted(message, definition, n_rows)
     try:
-        outputs = model.infer(columns, n_rows=n_rows)
+        outputs = await _infer(model, columns, n_rows, wanted)
     except BadColumn as error:
         code = "missing" if isinstance(error, MissingColumn) else "bad_value"
         fault = FieldError(_pointer(message, error.column), code, f"{error.column} {error.reason}")
         raise InvalidInput(f"{error.column} {error.reason}.", errors=[fault]) from error
-    standard = [output.name for output in definition.outputs]
     tensors = [
         {
             "name": output,
-            "shape": [n_rows],
+            "shape": list(outputs[output].shape),
             "datatype": "BYTES" if output == VARIANT_OUTPUT else "FP64",
-            "data": np.asarray(outputs[output]).tolist(),
+            "data": outputs[output].ravel().tolist(),
         }
-        for output in _wanted(message, standard, outputs)
+        for output in wanted
     ]
     reply: dict[str, Any] = {"model_name": definition.name, "model_version": model.version, "outputs": tensors}
     if message.id is not None:

@@ -7,47 +7,68 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
+from telelink_shared.web.direct_routes import DirectRoutes, Handler
+from telelink_shared.web.envelope import Envelope, ExtraHeaders, Headers
 from telelink_shared.web.health import Lifecycle
-from telelink_shared.web.metrics import HttpMetrics, Observe, metrics_endpoint
+from telelink_shared.web.metrics import HttpMetrics, metrics_endpoint
 from telelink_shared.web.problem_handlers import install_problem_handlers
-from telelink_shared.web.request_id import RequestId
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
-def furnished_app(*, title: str, version: str, description: str, lifespan: Lifespan) -> FastAPI:
+def _no_extra_headers(_scope: Scope, _headers: Headers) -> tuple[()]:
+    return ()
+
+
+class FurnishedApp(FastAPI):
     """An application with ids, metrics, logs, problem documents and readiness.
 
     Args:
         lifespan: opens what the service needs and yields the state of its requests; ready from then on.
+        direct: see `DirectRoutes`.
+        extra_headers: see `Envelope`.
     """
-    lifecycle = Lifecycle()
-    metrics = HttpMetrics()
 
-    @asynccontextmanager
-    async def ready_while_open(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(app) as state:
-            lifecycle.is_ready = True
-            try:
-                yield state
-            finally:
-                lifecycle.is_ready = False
+    def __init__(
+        self,
+        *,
+        title: str,
+        version: str,
+        description: str,
+        lifespan: Lifespan,
+        direct: Mapping[str, Handler] | None = None,
+        extra_headers: ExtraHeaders = _no_extra_headers,
+    ) -> None:
+        lifecycle = Lifecycle()
+        metrics = HttpMetrics()
 
-    app = FastAPI(
-        title=title,
-        version=version,
-        description=description,
-        lifespan=ready_while_open,
-        docs_url=None,
-        redoc_url=None,
-        # Traces are an extra of the gateway's; without a collector they would only cost time on each request.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    app.state.lifecycle = lifecycle
-    app.state.metrics = metrics
-    install_problem_handlers(app)
-    app.add_route("/metrics", metrics_endpoint, include_in_schema=False)
-    app.add_middleware(Observe, metrics=metrics)
-    app.add_middleware(RequestId)
-    return app
+        @asynccontextmanager
+        async def ready_while_open(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+            async with lifespan(app) as state:
+                lifecycle.is_ready = True
+                try:
+                    yield state
+                finally:
+                    lifecycle.is_ready = False
+
+        super().__init__(
+            title=title,
+            version=version,
+            description=description,
+            lifespan=ready_while_open,
+            docs_url=None,
+            redoc_url=None,
+            # Traces are an extra of the gateway's; without a collector they would only cost time on each request.
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        self.state.lifecycle = lifecycle
+        self.state.metrics = metrics
+        install_problem_handlers(self)
+        self.add_route("/metrics", metrics_endpoint, include_in_schema=False)
+        self._furniture = Envelope(DirectRoutes(super().__call__, direct or {}), lifecycle, metrics, extra_headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The furniture stands around the framework, not within it."""
+        await self._furniture(scope, receive, send)

@@ -12,12 +12,12 @@ from pydantic.json_schema import models_json_schema
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def json_body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
+def json_body_of(model: type[BaseModel], *, many: bool = False, required: bool = True) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is one `model`, or an array of them."""
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
     if many:
         schema = {"type": "array", "items": schema}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def describe_bodies(app: FastAPI, *models: type[BaseModel]) -> None:

@@ -26,11 +26,16 @@ def render(request: Request, problem: Problem) -> Response:
     return Response(json.dumps(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
+def render_problem(request: Request, problem: Problem) -> Response:
+    """The reply for a problem that was raised; one of ours is logged."""
+    if problem.status >= 500:
+        log.warning("problem", code=problem.code, detail=problem.detail)
+    return render(request, problem)
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    if error.status >= 500:
-        log.warning("problem", code=error.code, detail=error.detail)
-    return render(request, error)
+    return render_problem(request, error)
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -48,9 +53,14 @@ async def _parameters(request: Request, error: Exception) -> Response:
     return render(request, InvalidInput("A parameter of the address is not valid.", errors=errors))
 
 
-async def _bug(request: Request, error: Exception) -> Response:
+def render_bug(request: Request, error: Exception) -> Response:
+    """The reply when a handler raised what it should not; the log has all of it, the client none."""
     log.error("unexpected error", exc_info=error)
     return render(request, InternalError("Something went wrong on our side. Please quote the request id."))
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return render_bug(request, error)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import time
@@ -21,10 +22,17 @@ from telelink_shared.web.startup import StartupError
 
 log = structlog.get_logger()
 
+# What a request makes is freed by its reference count. Looking for cycles among the ten thousand customers of a batch
+# every 700 objects doubles the time that it takes to read them.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
 S = TypeVar("S", bound=ServiceSettings)
 
 # Connections that wait to be accepted: room for a burst, within the kernel's usual limit of 4,096.
 _BACKLOG = 2048
+# Longer than nginx (60 s) and the gateway (30 s) keep an idle connection: whoever sends is the one who closes, or a
+# request would now and then meet a connection that is just being closed.
+_KEEPALIVE_S = 75
 
 
 class _DrainingServer(uvicorn.Server):
@@ -99,13 +107,19 @@ def _serve(service: str, settings_type: type[S], create_app: Callable[[S], FastA
             ws="none",
             log_config=None,
             access_log=False,
+            # Nobody asks for the client's address; nginx knows it.
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             lifespan="on",
             backlog=_BACKLOG,
+            timeout_keep_alive=_KEEPALIVE_S,
             timeout_graceful_shutdown=10,
         )
         server = _DrainingServer(config, lifecycle=app.state.lifecycle, drain_s=settings.drain_s)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         log.info("starting", host=host, port=port)
         server.run(sockets=[listener])
     return 0 if server.started else 3

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from support.builders import TOY, toy_graph, toy_manifest, write_toy
@@ -11,6 +13,48 @@ def test_versions_are_ordered_as_numbers_and_the_newest_is_served(tmp_path):
     (tmp_path / TOY / "notes").mkdir()
     assert artifact.versions(tmp_path, TOY) == ["1", "2", "10"]
     assert artifact.served_version(tmp_path, TOY) == "10"
+
+
+def test_the_version_that_was_chosen_is_served_whatever_is_newer(tmp_path):
+    for version in ("1", "2", "3"):
+        write_toy(tmp_path, version=version)
+    artifact.set_served_version(tmp_path, TOY, "2")
+    assert (tmp_path / TOY / artifact.SERVED).read_text() == "2\n"
+    assert artifact.served_version(tmp_path, TOY) == "2"
+    artifact.set_served_version(tmp_path, TOY, "1")
+    assert artifact.served_version(tmp_path, TOY) == "1"
+    assert {path.name for path in (tmp_path / TOY).iterdir()} == {"1", "2", "3", artifact.SERVED}
+
+
+def test_a_version_that_is_not_there_cannot_be_chosen(tmp_path):
+    write_toy(tmp_path)
+    for version in ("2", "", "../toy/1"):
+        with pytest.raises(ArtifactError, match="has no version"):
+            artifact.set_served_version(tmp_path, TOY, version)
+    assert artifact.served_version(tmp_path, TOY) == "1"
+
+
+def test_a_choice_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    write_toy(tmp_path)
+    artifact.set_served_version(tmp_path, TOY, "1")
+    write_toy(tmp_path, version="2")
+
+    def full(*_args, **_kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        artifact.set_served_version(tmp_path, TOY, "2")
+    assert artifact.served_version(tmp_path, TOY) == "1"
+    assert {path.name for path in (tmp_path / TOY).iterdir()} == {"1", "2", artifact.SERVED}
+
+
+@pytest.mark.parametrize("content", [b"7\n", b"", b"../1", b"\xff"])
+def test_a_choice_that_makes_no_sense_is_named(tmp_path, content):
+    write_toy(tmp_path)
+    (tmp_path / TOY / artifact.SERVED).write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"served: (names a version that is not there|cannot be read)"):
+        artifact.served_version(tmp_path, TOY)
 
 
 def test_no_version_at_all_is_one_clear_line(tmp_path):
@@ -50,11 +94,27 @@ def test_one_flipped_byte_is_found(tmp_path):
         artifact.read_verified(folder, artifact.read_manifest(folder), artifact.ONNX)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', "null"])
 def test_a_broken_manifest_is_named(tmp_path, content):
     folder = write_toy(tmp_path)
     (folder / artifact.MANIFEST).write_text(content)
     with pytest.raises(ArtifactError, match="not a manifest of this format"):
+        artifact.read_manifest(folder)
+
+
+def test_a_manifest_of_another_format_says_so(tmp_path):
+    folder = write_toy(tmp_path)
+    (folder / artifact.MANIFEST).write_text('{"format": 1}')
+    with pytest.raises(ArtifactError, match="format 1, this program reads 2"):
+        artifact.read_manifest(folder)
+
+
+def test_a_reference_customer_has_every_column(tmp_path):
+    folder = write_toy(tmp_path)
+    manifest = json.loads((folder / artifact.MANIFEST).read_text())
+    del manifest["reference"]["total_day_minutes"]
+    (folder / artifact.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"reference: .*must have .*total_day_minutes"):
         artifact.read_manifest(folder)
 
 
