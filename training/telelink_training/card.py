@@ -22,21 +22,43 @@ _CLASSIFICATION = (
     "expected_calibration_error",
 )
 _REGRESSION = ("variant", "candidate", "r2", "mae_usd", "rmse_usd")
+_COSTS = ("onnx_kb", "us_per_row")
 
 
-def comparison_table(comparison: Sequence[Mapping[str, Any]]) -> str:
-    """The candidates side by side, as Markdown."""
+def comparison_table(comparison: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> str:
+    """The candidates side by side with what each costs under ONNX, as Markdown."""
     columns = _CLASSIFICATION if "roc_auc" in comparison[0] else _REGRESSION
-    return markdown_table(comparison, columns)
+    rows = [{**candidate, **cost} for candidate, cost in zip(comparison, costs, strict=True)]
+    return markdown_table(rows, (*columns, *_COSTS))
 
 
 def measured_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Metrics on rows that were not fitted on, a line for each variant, as Markdown."""
+    """Metrics on rows that were not fitted on, with their intervals, a line for each variant, as Markdown."""
+    figures = [name for name, value in next(iter(metrics.values())).items() if isinstance(value, (int, float))]
+    return markdown_table([{"variant": name, **each} for name, each in metrics.items()], ["variant", *figures])
+
+
+def best_cut_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The cut with the best F1 on the reported rows and what it gives, a line for each variant, as Markdown."""
+    rows = [{"variant": name, **each["at_best_f1"]} for name, each in metrics.items()]
+    return markdown_table(rows, ["variant", "cut", "precision", "recall", "f1"])
+
+
+def coverage_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which share of values the interval covered, by variant and band of tenure, as Markdown."""
     rows = [
-        {"variant": name, **{key: value for key, value in each.items() if not isinstance(value, dict)}}
+        {"variant": name, "tenure": band, **told}
         for name, each in metrics.items()
+        for band, told in each["interval_coverage_by_tenure"].items()
     ]
-    return markdown_table(rows, list(rows[0]))
+    return markdown_table(rows, ["variant", "tenure", "rows", "coverage"])
+
+
+def drivers_table(drivers: Mapping[str, Mapping[str, float]]) -> str:
+    """The mean size of each group's contribution, a line for each group and a column for each variant, as Markdown."""
+    groups = list(next(iter(drivers.values())))
+    rows = [{"group": group, **{name: each[group] for name, each in drivers.items()}} for group in groups]
+    return markdown_table(rows, ["group", *drivers])
 
 
 def model_card(
@@ -45,8 +67,9 @@ def model_card(
     what: str,
     dataset: Dataset,
     reported_on: str,
-    measured: Mapping[str, Mapping[str, Any]],
-    comparison: Sequence[Mapping[str, Any]],
+    measured: Sequence[str],
+    drivers: str,
+    comparison: str,
     details: Sequence[str],
     notes: Sequence[str],
 ) -> str:
@@ -55,7 +78,8 @@ def model_card(
     Args:
         what: what it answers, in a sentence.
         reported_on: which rows the metrics were measured on.
-        measured: metrics by variant, on those rows.
+        measured: tables and pictures of the metrics on those rows.
+        drivers: what moves its answers on those rows.
         comparison: candidates, cross-validated on the training rows.
         details: how it was made, a sentence each.
         notes: limits, a sentence each.
@@ -70,13 +94,21 @@ def model_card(
             "",
             f"## Measured on {reported_on}",
             "",
-            "None of these rows was fitted on, tuned on or calibrated on.",
+            "None of these rows was fitted on, tuned on or calibrated on. In brackets: 95 % bootstrap intervals.",
             "",
-            measured_table(measured),
+            *[line for part in measured for line in (part, "")],
+            "## What moves its answers",
+            "",
+            "Mean size of each group's exact Shapley value over the same rows, against the reference customer.",
+            "",
+            drivers,
             "",
             "## Candidates, cross-validated on the training rows",
             "",
-            comparison_table(comparison),
+            "Mean and standard deviation over the repeats; size of the graph and median time of a single row under "
+            "ONNX on the machine that trained.",
+            "",
+            comparison,
             "",
             "## How it was made",
             "",

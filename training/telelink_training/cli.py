@@ -56,7 +56,13 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"churn version {folder.name} written")
     if values is not None:
         folder, report = release_clv(
-            train, test, values, clv_config, jobs=arguments.jobs, models_dir=arguments.clv_models
+            train,
+            test,
+            values,
+            clv_config,
+            search=arguments.search,
+            jobs=arguments.jobs,
+            models_dir=arguments.clv_models,
         )
         print(report)
         print(f"clv version {folder.name} written")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 CONFIGS: Final = Path(__file__).parents[1] / "configs"
+SEARCHES: Final = ("small", "full")
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,14 @@ class VariantConfig:
 
     Attributes:
         needs: optional raw columns that a row must have.
-        numeric, categorical: its features.
-        search: for each size of search, the values to try by parameter.
+        features: lists of numeric features by name, between which the search chooses.
+        categorical: category columns, one-hot in every list.
+        search: for each size of search, the values to try by parameter; `features` names lists.
     """
 
     name: str
     needs: tuple[str, ...]
-    numeric: tuple[str, ...]
+    features: Mapping[str, tuple[str, ...]]
     categorical: tuple[str, ...]
     search: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
@@ -37,10 +39,16 @@ class VariantConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's variants, best first, and how they are validated."""
+    """A model's variants, best first, and how they are validated.
+
+    Attributes:
+        folds: of cross-validation.
+        repeats: how often it is repeated with other folds, by size of search.
+    """
 
     seed: int
     folds: int
+    repeats: Mapping[str, int]
     variants: tuple[VariantConfig, ...]
 
 
@@ -52,10 +60,10 @@ def load_config(path: Path) -> ModelConfig:
         VariantConfig(
             name=each["name"],
             needs=tuple(each["needs"]),
-            numeric=tuple(each["numeric"]),
+            features={name: tuple(columns) for name, columns in each["features"].items()},
             categorical=tuple(each["categorical"]),
             search=each.get("search", {}),
         )
         for each in content["variants"]
     )
-    return ModelConfig(seed=content["seed"], folds=content["folds"], variants=variants)
+    return ModelConfig(content["seed"], content["folds"], content["repeats"], variants)

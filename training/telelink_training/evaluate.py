@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 ECE_BINS: Final = 10
+RESAMPLES: Final = 1_000
+# Resampled weights are made for as many resamples at once as keep them within 32 MB.
+_WEIGHTS_AT_ONCE: Final = 4_000_000
 
 
 def expected_calibration_error(y: Booleans, probability: Floats, *, bins: int = ECE_BINS) -> float:
@@ -70,12 +73,116 @@ def regression(y: Floats, predicted: Floats) -> dict[str, Any]:
     }
 
 
+def _ranked(y: Booleans, probability: Floats, weights: Floats) -> dict[str, Floats]:
+    """ROC AUC and average precision of every resample, ties counted as scikit-learn does."""
+    order = np.argsort(-probability, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(probability[order])), len(y) - 1)
+    w, left = weights[:, order], y[order]
+    true = np.cumsum(w * left, axis=1)[:, last_of_tie]
+    false = np.cumsum(w * ~left, axis=1)[:, last_of_tie]
+    n_true, n_false = true[:, -1], false[:, -1]
+    gained = np.diff(true, axis=1, prepend=0.0)
+    below = n_false[:, np.newaxis] - (false + np.concatenate([np.zeros((len(w), 1)), false[:, :-1]], axis=1)) / 2
+    precision = true / np.maximum(true + false, 1.0)
+    return {
+        "roc_auc": (gained * below).sum(axis=1) / (n_true * n_false),
+        "average_precision": (gained * precision).sum(axis=1) / n_true,
+    }
+
+
+def weighted_classification(y: Booleans, probability: Floats, weights: Floats) -> dict[str, Floats]:
+    """The figures of `classification` for many weightings of the same rows at once.
+
+    Args:
+        weights: how often each row counts; shape (n_weightings, n_rows).
+
+    Returns:
+        arrays of shape (n_weightings,) by name; NaN where a weighting has leavers only, or none.
+    """
+    n_rows, leaves = weights.sum(axis=1), probability >= 0.5
+    stated = np.clip(probability, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
+    true, flagged, n_left = weights @ (leaves & y), weights @ leaves, weights @ y
+    bin_of = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = np.stack([np.abs(weights @ np.where(bin_of == each, probability - y, 0.0)) for each in range(ECE_BINS)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "accuracy": weights @ (leaves == y) / n_rows,
+            "precision": true / np.maximum(flagged, 1.0),
+            "recall": true / n_left,
+            "f1": 2 * true / np.maximum(flagged + n_left, 1.0),
+            **_ranked(y, probability, weights),
+            "log_loss": weights @ -np.log(np.where(y, stated, 1 - stated)) / n_rows,
+            "brier": weights @ (probability - y) ** 2 / n_rows,
+            "expected_calibration_error": gaps.sum(axis=0) / n_rows,
+        }
+
+
+def weighted_regression(y: Floats, predicted: Floats, weights: Floats) -> dict[str, Floats]:
+    """The figures of `regression` for many weightings of the same rows at once; see `weighted_classification`."""
+    n_rows, errors = weights.sum(axis=1), predicted - y
+    squares = weights @ errors**2
+    spread = weights @ y**2 - (weights @ y) ** 2 / n_rows
+    return {
+        "r2": 1 - squares / np.maximum(spread, 1e-12),
+        "mae_usd": weights @ np.abs(errors) / n_rows,
+        "rmse_usd": np.sqrt(squares / n_rows),
+    }
+
+
+def _resampled_weights(n_rows: int, *, seed: int) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _WEIGHTS_AT_ONCE // n_rows)
+    for start in range(0, RESAMPLES, at_once):
+        size = min(at_once, RESAMPLES - start)
+        drawn = rng.integers(n_rows, size=(size, n_rows)) + n_rows * np.arange(size)[:, np.newaxis]
+        yield np.bincount(drawn.ravel(), minlength=size * n_rows).reshape(size, n_rows).astype(np.float64)
+
+
+def bootstrap(measure: Callable[[Floats], Mapping[str, Floats]], n_rows: int, *, seed: int) -> dict[str, list[float]]:
+    """95 % intervals by the percentile bootstrap: [lower, upper] by figure.
+
+    Args:
+        measure: figures for many weightings of the rows, as `weighted_classification` gives them.
+        n_rows: number of rows.
+    """
+    parts = [measure(weights) for weights in _resampled_weights(n_rows, seed=seed)]
+    intervals = {}
+    for name in parts[0]:
+        lower, upper = np.nanquantile(np.concatenate([part[name] for part in parts]), (0.025, 0.975))
+        intervals[name] = [float(lower), float(upper)]
+    return intervals
+
+
+def named_intervals(intervals: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Intervals under the names that a manifest has for them."""
+    return {f"{name}_interval": interval for name, interval in intervals.items()}
+
+
+def over_repeats(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean of each figure over repeats of cross-validation, and under `spread` its standard deviation."""
+    names = [name for name, value in measured[0].items() if isinstance(value, float)]
+    values = {name: np.array([each[name] for each in measured]) for name in names}
+    deviations = 1 if len(measured) > 1 else 0
+    return {
+        "rows": measured[0]["rows"],
+        **{name: float(each.mean()) for name, each in values.items()},
+        "spread": {name: float(each.std(ddof=deviations)) for name, each in values.items()},
+    }
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if not isinstance(value, float):
+        return str(value)
+    if f"{column}_interval" in row:
+        lower, upper = row[f"{column}_interval"]
+        return f"{value:.4g} ({lower:.4g} to {upper:.4g})"
+    spread = row.get("spread", {}).get(column)
+    return f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.1g}"
+
+
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as a Markdown table; numbers with four significant digits."""
-
-    def text(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
+    """Rows as a Markdown table; numbers with four significant digits, and their interval or spread where known."""
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    lines += [f"| {' | '.join(text(row[column]) for column in columns)} |" for row in rows]
+    lines += [f"| {' | '.join(_text(row, column) for column in columns)} |" for row in rows]
     return "\n".join(lines)

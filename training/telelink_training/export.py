@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
@@ -79,15 +80,22 @@ class FittedVariant:
         )
 
 
+def estimator_onnx(estimator: BaseEstimator, n_features: int) -> onnx.ModelProto:
+    """The estimator alone as a graph that takes the encoded matrix in float32."""
+    options = {"zipmap": False} if is_classifier(estimator) else None
+    model: onnx.ModelProto = to_onnx(
+        estimator,
+        np.zeros((1, n_features), np.float32),
+        options=options,
+        target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET},
+    )
+    return model
+
+
 def _forest_nodes(
     name: str, forest: RandomForestClassifier, n_features: int
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], int]:
-    converted = to_onnx(
-        forest,
-        np.zeros((1, n_features), np.float32),
-        options={"zipmap": False},
-        target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET},
-    )
+    converted = estimator_onnx(forest, n_features)
     (trees,) = [node for node in converted.graph.node if node.op_type == "TreeEnsembleClassifier"]
     node = onnx.NodeProto()
     node.CopyFrom(trees)
@@ -172,6 +180,9 @@ class Release:
     """What a model version says of itself beside its estimators.
 
     Attributes:
+        graph: of the variants, as `onnx_graph` gives it.
+        reference: the customer that reasons are told against.
+        plots: further files for the model card, by name.
         golden_outputs: what the scikit-learn path answers for the golden rows, by output.
         tolerance: accepted difference by output.
         card: text of the model card.
@@ -179,14 +190,17 @@ class Release:
 
     model: str
     variants: Sequence[FittedVariant]
+    graph: bytes
     dataset: Dataset
     metrics: Mapping[str, Any]
     quantiles: Mapping[str, Mapping[str, float]]
     notes: Sequence[str]
+    reference: Mapping[str, str | float]
     golden_inputs: Mapping[str, list[str | float | None]]
     golden_outputs: Mapping[str, list[float | None]]
     tolerance: Mapping[str, float]
     card: str
+    plots: Mapping[str, bytes] = field(default_factory=dict)
     data_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -202,14 +216,18 @@ def publish(release: Release, models_dir: Path) -> Path:
     Raises:
         ExportError: ONNX and scikit-learn disagree by more than `PARITY` on some training row.
     """
-    model = onnx_graph(release.variants)
-    differences = parity(model, release.variants, release.dataset.rows)
+    differences = parity(release.graph, release.variants, release.dataset.rows)
     for name, difference in differences.items():
         if difference > PARITY:
             raise ExportError(f"variant {name}: ONNX differs from the fitted pipeline by {difference:.1e}")
     pipelines = io.BytesIO()
     joblib.dump({variant.name: variant.pipeline for variant in release.variants}, pipelines, compress=("xz", 6))
-    files = {artifact.ONNX: model, artifact.JOBLIB: pipelines.getvalue(), artifact.CARD: release.card.encode()}
+    files = {
+        artifact.ONNX: release.graph,
+        artifact.JOBLIB: pipelines.getvalue(),
+        artifact.CARD: release.card.encode(),
+        **release.plots,
+    }
     manifest = Manifest(
         format=artifact.FORMAT,
         model=release.model,
@@ -236,6 +254,7 @@ def publish(release: Release, models_dir: Path) -> Path:
         metrics={**release.metrics, "onnx_parity": differences},
         quantiles={name: dict(levels) for name, levels in release.quantiles.items()},
         notes=tuple(release.notes),
+        reference=dict(release.reference),
         golden=Golden(
             inputs=dict(release.golden_inputs), outputs=dict(release.golden_outputs), tolerance=dict(release.tolerance)
         ),

@@ -3,27 +3,34 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 
-from telelink_shared.calibration import PROBABILITIES, SCORES, calibrate
 from telelink_shared.customer import MINUTES
 from telelink_training import churn
+from telelink_training.calibrating import CALIBRATIONS
 from telelink_training.config import CONFIGS, ModelConfig, VariantConfig, load_config
 from telelink_training.data import CHURN, Dataset, synthetic
 
 ELEVEN = VariantConfig(
     name="eleven",
     needs=(),
-    numeric=("account_length", "customer_service_calls"),
+    features={"lean": ("customer_service_calls",), "broad": ("account_length", "customer_service_calls")},
     categorical=("international_plan",),
-    search={"small": {"n_estimators": [5], "min_samples_leaf": [5], "resampling": ["none", "class_weight", "smote"]}},
+    search={
+        "small": {
+            "features": ["broad", "lean"],
+            "n_estimators": [5],
+            "min_samples_leaf": [5],
+            "resampling": ["none", "class_weight", "smote"],
+        }
+    },
 )
 USAGE = VariantConfig(
     name="usage",
     needs=MINUTES,
-    numeric=("bill_usd", "customer_service_calls"),
+    features={"lean": ("bill_usd",), "broad": ("bill_usd", "customer_service_calls")},
     categorical=("voice_mail_plan",),
     search=ELEVEN.search,
 )
-CONFIG = ModelConfig(seed=11, folds=2, variants=(USAGE, ELEVEN))
+CONFIG = ModelConfig(seed=11, folds=2, repeats={"small": 2}, variants=(USAGE, ELEVEN))
 
 
 class Witness(ClassifierMixin, BaseEstimator):
@@ -47,62 +54,35 @@ class Witness(ClassifierMixin, BaseEstimator):
 
 def test_resampling_never_sees_a_validation_row():
     seen = []
-    pipeline = churn.forest_pipeline(ELEVEN, {"resampling": "smote"}, seed=1)
+    pipeline = churn.forest(ELEVEN, {"features": "lean", "resampling": "smote"}, seed=1).pipeline
     pipeline.set_params(encode="passthrough", model=Witness(seen))
     X = np.arange(200.0).reshape(-1, 1)
     y = np.arange(200) % 5 == 0
-    (scores,) = churn.out_of_fold([pipeline], X, y, folds=4, seed=3, jobs=1, label="test")
+    ((scores, again),) = churn.out_of_fold([(pipeline, X)], y, folds=4, repeats=2, seed=3, jobs=1, label="test")
     fits = [each for each in seen if each[0] == "fit"]
     asked = [each for each in seen if each[0] == "ask"]
-    assert len(fits) == len(asked) == 4
+    assert len(fits) == len(asked) == 8
     for (_, fitted_on, outcomes), (_, asked_about, _) in zip(fits, asked, strict=True):
         # 120 of the fold's 150 customers stay: as many leavers are made of the other 30, and nothing of anyone else.
         assert (len(fitted_on), outcomes.mean()) == (240, 0.5)
         assert set(fitted_on[:150]) == set(X[:, 0]) - set(asked_about)
         assert not set(fitted_on) & set(asked_about)
-    assert sorted(np.concatenate([each[1] for each in asked])) == X[:, 0].tolist()
-    assert scores == pytest.approx(X[:, 0] / 1_000), "each row's score is its own"
+    for repeat in (asked[:4], asked[4:]):
+        assert sorted(np.concatenate([each[1] for each in repeat])) == X[:, 0].tolist()
+    assert set(asked[0][1]) != set(asked[4][1]), "each repeat has folds of its own"
+    for each in (scores, again):
+        assert each == pytest.approx(X[:, 0] / 1_000), "each row's score is its own"
 
 
 def test_class_weights_and_smote_are_ways_of_resampling():
     def made(resampling):
-        pipeline = churn.forest_pipeline(ELEVEN, {"n_estimators": 3, "resampling": resampling}, seed=1)
+        parameters = {"features": "lean", "n_estimators": 3, "resampling": resampling}
+        pipeline = churn.forest(ELEVEN, parameters, seed=1).pipeline
         return "resample" in pipeline.named_steps, pipeline.named_steps["model"].class_weight
 
     assert made("none") == (False, None)
     assert made("class_weight") == (False, "balanced_subsample")
     assert made("smote") == (True, None)
-
-
-@pytest.mark.parametrize("by", sorted(churn.CALIBRATIONS))
-def test_a_calibration_never_falls_stays_within_bounds_and_finds_the_observed_shares(by):
-    rng = np.random.default_rng(1)
-    votes = rng.beta(0.5, 2.0, 5_000)
-    truth = votes**2
-    y = rng.random(5_000) < truth
-    table = churn.CALIBRATIONS[by](votes, y)
-    assert (np.diff(table[SCORES]) >= 0).all()
-    assert (np.diff(table[PROBABILITIES]) >= 0).all()
-    assert 0 < min(table[PROBABILITIES]) <= max(table[PROBABILITIES]) < 1
-    assert np.abs(calibrate(votes, table) - truth).mean() < 0.03
-
-
-@pytest.mark.parametrize("by", sorted(churn.CALIBRATIONS))
-def test_a_calibration_of_votes_that_mislead_is_flat_and_never_falls(by):
-    votes = np.tile(np.linspace(0, 1, 100), 10)
-    table = churn.CALIBRATIONS[by](votes, votes < 0.3)
-    assert (np.diff(table[PROBABILITIES]) >= 0).all()
-    assert np.ptp(table[PROBABILITIES]) < 0.02
-
-
-def test_a_row_is_calibrated_by_a_table_that_was_fitted_without_it():
-    y = np.arange(300) % 3 == 0
-    votes = np.arange(300) / 300
-    before = churn.cross_calibrated(votes, y, by="isotonic", folds=5, seed=1)
-    own = [calibrate(votes, churn.CALIBRATIONS["isotonic"](votes, y))]
-    assert not np.array_equal(before, own[0])
-    # Votes that name each row: a table that had seen it would know its outcome.
-    assert np.corrcoef(before, y)[0, 1] < 0.1
 
 
 def trained(dataset, config=CONFIG):
@@ -115,25 +95,42 @@ def model():
 
 
 def test_training_compares_every_candidate_and_keeps_one_forest_for_each_variant(model):
-    assert [variant.name for variant in model.variants] == ["usage", "eleven"]
-    names = [row["candidate"] for row in model.comparison if row["variant"] == "usage"]
+    assert [variant.name for variant in model.fitted] == ["usage", "eleven"]
+    names = [row["candidate"] for row in model.variants[0].comparison]
     assert names[:6] == [
         f"{name}{smote}"
         for name in ("logistic regression", "random forest", "gradient boosting")
         for smote in ("", " + SMOTE")
     ]
-    assert names[6].startswith("tuned random forest (n_estimators=5")
+    assert names[-1].startswith("tuned random forest")
+    assert any(name.startswith("tuned random forest + SMOTE (features=") for name in names)
     for variant in model.variants:
-        assert isinstance(variant.pipeline.named_steps["model"], RandomForestClassifier)
-        assert model.chosen[variant.name]["resampling"] in {"none", "class_weight", "smote"}
-        assert model.chosen[variant.name]["calibration"] in churn.CALIBRATIONS
+        assert isinstance(variant.fitted.pipeline.named_steps["model"], RandomForestClassifier)
+        assert variant.chosen["resampling"] in {"none", "class_weight", "smote"}
+        assert variant.chosen["calibration"] in CALIBRATIONS
+        assert len(variant.costs) == len(variant.comparison)
+
+
+def test_the_forest_with_the_least_calibrated_log_loss_wins_and_brings_its_features(model):
+    for config, variant in zip(CONFIG.variants, model.variants, strict=True):
+        losses = {row["candidate"]: row["log_loss"] for row in variant.comparison}
+        tuned = [loss for name, loss in losses.items() if name.startswith("tuned")]
+        assert variant.comparison[-1]["log_loss"] == min(tuned)
+        assert variant.fitted.numeric == config.features[variant.chosen["features"]]
+
+
+def test_every_figure_of_the_comparison_has_its_spread_over_the_repeats(model):
+    for row in model.variants[0].comparison:
+        assert set(row["spread"]) == {name for name, value in row.items() if isinstance(value, float)}
+        assert max(row["spread"].values()) > 0
 
 
 def test_the_same_data_gives_the_same_model(model):
     data = synthetic(400, seed=1)
     again = trained(data)
-    assert again.comparison == model.comparison
-    for one, other in zip(model.variants, again.variants, strict=True):
+    assert [each.comparison for each in again.variants] == [each.comparison for each in model.variants]
+    for one, other in zip(model.fitted, again.fitted, strict=True):
+        assert one.numbers == other.numbers
         assert np.array_equal(churn.probabilities(one, data.rows), churn.probabilities(other, data.rows))
 
 
@@ -145,7 +142,7 @@ def test_a_variant_is_left_out_where_too_few_rows_or_leavers_have_what_it_needs(
     gone = few_leavers.index[few_leavers[CHURN]][7:]
     few_leavers.loc[gone, [*MINUTES, *[name.replace("minutes", "charge") for name in MINUTES]]] = np.nan
     for frame in (few_rows, few_leavers):
-        assert [variant.name for variant in trained(Dataset(frame, "gaps")).variants] == ["eleven"]
+        assert [variant.name for variant in trained(Dataset(frame, "gaps")).fitted] == ["eleven"]
 
 
 def test_the_fewest_leavers_that_data_may_have_can_be_learnt_from():
@@ -153,5 +150,5 @@ def test_the_fewest_leavers_that_data_may_have_can_be_learnt_from():
     frame = synthetic(100, seed=1).frame.head(80)
     frame = frame.assign(churn=np.arange(80) < 8)
     folds = load_config(CONFIGS / "churn.toml").folds
-    config = ModelConfig(seed=11, folds=folds, variants=(ELEVEN,))
-    assert [variant.name for variant in trained(Dataset(frame, "few"), config).variants] == ["eleven"]
+    config = ModelConfig(seed=11, folds=folds, repeats={"small": 1}, variants=(ELEVEN,))
+    assert [variant.name for variant in trained(Dataset(frame, "few"), config).fitted] == ["eleven"]

@@ -1,12 +1,14 @@
+import numpy as np
 import pytest
 
-from telelink_shared.customer import CATEGORIES, COLUMNS, ELEVEN
-from telelink_shared.features import DERIVED
+from telelink_shared.customer import CATEGORIES, COLUMNS, ELEVEN, USAGE
+from telelink_shared.features import DERIVED, table
 from telelink_training.config import CONFIGS, VariantConfig, load_config
+from telelink_training.data import rows_of, synthetic
 
 
 def test_a_grid_is_every_combination():
-    variant = VariantConfig("any", (), (), (), {"small": {"depth": [1, 2], "resampling": ["none", "smote"]}})
+    variant = VariantConfig("any", (), {}, (), {"small": {"depth": [1, 2], "resampling": ["none", "smote"]}})
     assert list(variant.grid("small")) == [
         {"depth": 1, "resampling": "none"},
         {"depth": 1, "resampling": "smote"},
@@ -20,10 +22,9 @@ def test_committed_configurations_name_known_features_and_end_with_a_variant_for
     config = load_config(CONFIGS / f"{name}.toml")
     for variant in config.variants:
         assert set(variant.needs) <= set(COLUMNS) - set(ELEVEN)
-        assert set(variant.numeric) <= {*COLUMNS, *DERIVED} - {*CATEGORIES}
         assert set(variant.categorical) <= {*CATEGORIES}
-        if not variant.needs:
-            assert {*variant.numeric, *variant.categorical} <= {*ELEVEN}
+        for numeric in variant.features.values():
+            assert set(numeric) <= {*COLUMNS, *DERIVED} - {*CATEGORIES}
     assert config.variants[-1].needs == ()
 
 
@@ -32,3 +33,13 @@ def test_the_small_search_lies_within_the_full_one_and_tries_every_way_of_resamp
         full = list(variant.grid("full"))
         assert all(each in full for each in variant.grid("small"))
         assert set(variant.search["small"]["resampling"]) == {"none", "class_weight", "smote"}
+        assert variant.search["small"]["features"] == list(variant.features)
+
+
+@pytest.mark.parametrize("name", ["churn", "clv"])
+def test_a_variant_has_every_feature_of_a_customer_of_whom_just_its_needs_are_known(name):
+    for variant in load_config(CONFIGS / f"{name}.toml").variants:
+        frame = synthetic(100, seed=1).frame
+        frame.loc[:, [column for column in USAGE if column not in variant.needs]] = np.nan
+        for numeric in variant.features.values():
+            assert not np.isnan(table(rows_of(frame), numeric=numeric, categorical=variant.categorical)).any()

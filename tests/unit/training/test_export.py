@@ -8,7 +8,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
-from support.builders import raw_columns, with_usage
+from support.builders import REFERENCE, raw_columns, with_usage
 from telelink_churn.definition import CHURN as CHURN_DEFINITION
 from telelink_clv.definition import CLV
 from telelink_shared import artifact
@@ -33,23 +33,31 @@ from telelink_training.export import (
 DATA = synthetic(300, seed=9)
 LEFT = DATA.frame[CHURN].to_numpy(bool)
 WORTH, _ = lifetime_value_usd(DATA, seed=9)
+CALIBRATION = {
+    "calibration_scores": (0.0, 1.0),
+    "calibration_probabilities": (0.01, 0.9),
+    "calibration_lower": (0.0, 0.8),
+    "calibration_upper": (0.02, 1.0),
+}
 CHURN_CONFIG, CLV_CONFIG = load_config(CONFIGS / "churn.toml"), load_config(CONFIGS / "clv.toml")
 
 
 def fitted(config, pipeline, target, numbers):
     """A variant of the committed configuration, fitted on DATA."""
-    variant = FittedVariant(config.name, config.needs, config.numeric, config.categorical, pipeline, numbers)
+    variant = FittedVariant(config.name, config.needs, config.features["broad"], config.categorical, pipeline, numbers)
     pipeline.fit(variant.matrix(DATA.rows), target)
     return variant
 
 
 def a_forest(config, resampling="smote"):
-    pipeline = churn.forest_pipeline(config, {"n_estimators": 8, "resampling": resampling}, seed=1)
-    return fitted(config, pipeline, LEFT, {"calibration_scores": (0.0, 1.0), "calibration_probabilities": (0.01, 0.9)})
+    parameters = {"features": "broad", "n_estimators": 8, "resampling": resampling}
+    return fitted(config, churn.forest(config, parameters, seed=1).pipeline, LEFT, CALIBRATION)
 
 
 def a_line(config):
-    pipeline = Pipeline([("encode", churn.encoder(config)), ("model", LinearRegression())])
+    pipeline = Pipeline(
+        [("encode", churn.encoder(config.features["broad"], config.categorical)), ("model", LinearRegression())]
+    )
     return fitted(config, pipeline, WORTH, {clv.HALF_WIDTH: (1_700.0,)})
 
 
@@ -61,21 +69,25 @@ def a_release(variants=FORESTS, **changes):
     golden = golden_inputs(DATA, n_rows=4, seed=1)
     rows = prepare(golden, n_rows=4)
     usage = known(rows, MINUTES)
-    if variants[0].name == "usage" and hasattr(variants[0].pipeline, "predict_proba"):
-        name, output, answer = "churn", "churn_probability", churn.probabilities
-    else:
-        name, output, answer = "clv", "estimated_clv", clv.predictions
-    expected = np.where(usage, answer(variants[0], with_all_usage(rows)), answer(variants[1], rows))
+    is_churn = variants[0].name == "usage" and hasattr(variants[0].pipeline, "predict_proba")
+    name, model = ("churn", churn) if is_churn else ("clv", clv)
+    with_usage, without = model.outputs(variants[0], with_all_usage(rows)), model.outputs(variants[1], rows)
+    expected = {output: np.where(usage, with_usage[output], without[output]) for output in model.OUTPUTS}
     release = Release(
         model=name,
         variants=variants,
+        graph=onnx_graph(variants),
         dataset=DATA,
         metrics={"reported_on": "nothing"},
-        quantiles={output: {"0.5": 1.0}},
+        quantiles={model.OUTPUTS[0]: {"0.5": 1.0}},
         notes=["made up"],
+        reference=REFERENCE,
         golden_inputs=golden,
-        golden_outputs={output: expected.tolist()},
-        tolerance={output: 1e-3},
+        golden_outputs={
+            output: [None if np.isnan(value) else value for value in values.tolist()]
+            for output, values in expected.items()
+        },
+        tolerance=dict.fromkeys(expected, 1e-3),
         card="# A card\n",
     )
     return dataclasses.replace(release, **changes)
@@ -154,9 +166,14 @@ def test_a_graph_that_answers_otherwise_is_never_written(tmp_path):
 
 def test_an_estimator_that_cannot_be_exported_is_named_and_nothing_is_written(tmp_path):
     config = CLV_CONFIG.variants[1]
-    pipeline = Pipeline([("encode", churn.encoder(config)), ("model", GradientBoostingRegressor(n_estimators=2))])
+    pipeline = Pipeline(
+        [
+            ("encode", churn.encoder(config.features["broad"], config.categorical)),
+            ("model", GradientBoostingRegressor(n_estimators=2)),
+        ]
+    )
     with pytest.raises(ExportError, match="variant eleven: GradientBoostingRegressor cannot be exported"):
-        publish(a_release((LINES[0], fitted(config, pipeline, WORTH, {}))), tmp_path)
+        publish(a_release((LINES[0], fitted(config, pipeline, WORTH, {clv.HALF_WIDTH: (1_700.0,)}))), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

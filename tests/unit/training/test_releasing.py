@@ -15,14 +15,17 @@ from telelink_training.releasing import SIMULATED_NOTE, lifetime_values, release
 
 TRAIN, TEST = synthetic(300, seed=1), synthetic(200, seed=2)
 CLV_CONFIG = load_config(CONFIGS / "clv.toml")
-GRID = {"small": {"n_estimators": [5], "min_samples_leaf": [5], "resampling": ["smote"]}}
+GRID = {"small": {"features": ["lean"], "n_estimators": [5], "min_samples_leaf": [5], "resampling": ["smote"]}}
 
 
 def churn_config():
     """The committed one with two folds and a single small forest to try."""
     config = load_config(CONFIGS / "churn.toml")
     return dataclasses.replace(
-        config, folds=2, variants=tuple(dataclasses.replace(variant, search=GRID) for variant in config.variants)
+        config,
+        folds=2,
+        repeats={"small": 1},
+        variants=tuple(dataclasses.replace(variant, search=GRID) for variant in config.variants),
     )
 
 
@@ -43,7 +46,7 @@ def with_values(dataset, factor=1.0):
 
 def clv_release(train, test, models_dir):
     values = lifetime_values(train, test, seed=CLV_CONFIG.seed)
-    return release_clv(train, test, values, CLV_CONFIG, jobs=1, models_dir=models_dir)
+    return release_clv(train, test, values, CLV_CONFIG, search="small", jobs=1, models_dir=models_dir)
 
 
 def churn_release(train, test, models_dir):
@@ -57,8 +60,8 @@ def test_a_churn_release_loads_and_its_card_names_what_was_measured(tmp_path):
     measured = model.manifest.metrics["variants"]
     assert {name: each["rows"] for name, each in measured.items()} == {"usage": 200, "eleven": 200}
     for name, each in measured.items():
-        assert f"| {name} | 200 | {each['accuracy']:.4g} |" in card
-        assert f"| {name} | 200 | {each['accuracy']:.4g} |" in printed
+        assert f"| {name} | 200 | {each['accuracy']:.4g} (" in card
+        assert f"| {name} | 200 | {each['accuracy']:.4g} (" in printed
     for candidate in ("logistic regression", "random forest", "gradient boosting", "tuned random forest"):
         assert f"| usage | {candidate}" in printed
     assert f"Trained on 300 rows: {TRAIN.source}" in card
