@@ -1,7 +1,11 @@
 """The containers of docker-compose.yml on a real engine."""
 
 import json
+import select
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -106,20 +110,83 @@ def test_a_model_service_that_is_down_degrades_and_comes_back_by_itself(project,
     assert http.post("/predict", json=a_customer()).status_code == 200
 
 
-def test_history_outlives_the_gateways_container(project, http):
-    before = http.get("/stats").json()["total_customers"]
-    assert "x-prediction-id" in http.post("/batch-predict", json=some_customers(20, seed=12)).headers
-    project.run("rm", "--stop", "--force", "gateway")
-    assert http.get("/stats").status_code == 503
-    project.up("gateway")
-    wait_until(lambda: http.get("/health").status_code == 200, what="the gateway behind nginx", timeout_s=30)
-    # Customers of the same seed have the same ids as those of other tests, so at least as many as before are known.
-    assert http.get("/stats").json()["total_customers"] >= max(before, 20)
-
-
 def identity(project, service):
     described = project.inspect(service)
-    return described["Id"], described["State"]["StartedAt"]
+    return described["Id"], described["State"]["StartedAt"], described["RestartCount"]
+
+
+def docker(*arguments):
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def public_address(project, container):
+    networks = json.loads(docker("inspect", container))[0]["NetworkSettings"]["Networks"]
+    return networks[f"{project.project}_public"]["IPAddress"]
+
+
+@contextmanager
+def taken(project, address):
+    """Other containers take free addresses of the public network until this one is among them."""
+    placeholders = []
+    try:
+        while address not in (public_address(project, each) for each in placeholders):
+            # An engine that goes on to the next address each time does not come back to this one soon.
+            if len(placeholders) == 8:
+                break
+            image = f"{project.project}-frontend"
+            start = ("run", "--detach", f"--network={project.project}_public", "--entrypoint=sleep", image, "600")
+            placeholders.append(docker(*start))
+        yield
+    finally:
+        for each in placeholders:
+            docker("rm", "--force", each)
+
+
+def test_a_new_container_of_the_gateway_is_found_at_its_new_address_and_has_the_history(project, http):
+    nginx = identity(project, "frontend")
+    before = http.get("/stats").json()["total_customers"]
+    assert "x-prediction-id" in http.post("/batch-predict", json=some_customers(20, seed=12)).headers
+    old = public_address(project, project.inspect("gateway")["Id"])
+    project.run("rm", "--stop", "--force", "gateway")
+    assert http.get("/stats").status_code == 503
+    with taken(project, old):
+        project.up("gateway")
+        assert public_address(project, project.inspect("gateway")["Id"]) != old
+        wait_until(lambda: http.get("/health").status_code == 200, what="the gateway behind nginx", timeout_s=30)
+        # Customers of the same seed have the same ids as those of other tests, so at least as many as before are known.
+        assert http.get("/stats").json()["total_customers"] >= max(before, 20)
+    assert identity(project, "frontend") == nginx
+
+
+def test_many_large_uploads_at_once_are_refused_but_two_and_do_no_harm(project, http):
+    nginx = identity(project, "frontend")
+    n_uploads, n_taken = 24, 2
+
+    def send_all_but_the_end(connection):
+        connection.sendall(b"POST /batch-predict HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
+        connection.sendall(b" " * 7_999_999)
+
+    def answered():
+        return select.select(connections, [], [], 0)[0]
+
+    address = (http.base_url.host, http.base_url.port)
+    connections = [socket.create_connection(address, timeout=20) for _ in range(n_uploads)]
+    try:
+        with ThreadPoolExecutor(n_uploads) as pool:
+            list(pool.map(send_all_but_the_end, connections))
+        wait_until(lambda: len(answered()) == n_uploads - n_taken, what="all but two uploads to be refused")
+        assert http.post("/predict", json=a_customer()).status_code == 200
+        for each in answered():
+            reply = each.recv(4096).decode()
+            assert reply.startswith("HTTP/1.1 429 ")
+            assert "Retry-After: 2\r\n" in reply
+    finally:
+        for each in connections:
+            each.close()
+    large = json.dumps(some_customers(500, seed=13))
+    wait_until(lambda: http.post("/batch-predict", content=large).status_code == 200, what="room for a large body")
+    assert identity(project, "frontend") == nginx
+    assert "exited on signal" not in project.run("logs", "frontend")
 
 
 def test_one_model_service_is_redeployed_with_a_new_version_and_nothing_else_restarts(project, http):

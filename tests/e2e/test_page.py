@@ -136,6 +136,16 @@ def test_while_a_model_is_out_the_other_half_is_shown_and_said_to_be_half(visit,
         expect(result).to_contain_text("Low risk")
 
 
+def test_an_answer_that_ends_early_is_told_and_can_be_asked_for_again(page):
+    page.get_by_role("button", name="Fill in an example").click()
+    page.route("**/predict*", lambda route: route.fulfill(content_type="application/json", body='{"churn_'))
+    predict(page)
+    expect(page.locator("#result")).to_contain_text("The answer cannot be read")
+    page.unroute("**/predict*")
+    predict(page)
+    expect(page.locator("#result .answer")).to_be_visible()
+
+
 def test_without_a_gateway_what_was_entered_stays_and_the_page_says_what_to_do(visit, fragile):
     running, url = fragile
     page = visit(url)

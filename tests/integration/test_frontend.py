@@ -3,7 +3,12 @@
 import json
 import re
 import shutil
+import socket
 import tempfile
+import threading
+import uuid
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -11,8 +16,8 @@ import pytest
 
 from support.builders import ROOT, a_customer
 from support.nginx import frontend, needs_nginx
-from support.servers import system
-from telelink_gateway.routes.predictions import BATCH_LIMIT_BYTES
+from support.servers import system, wait_until
+from telelink_gateway.routes.predictions import BATCH_LIMIT_BYTES, SINGLE_LIMIT_BYTES
 from telelink_gateway.security_headers import PAGE_CSP
 from telelink_shared.problem import catalogue
 
@@ -40,6 +45,15 @@ def url(folder):
 def alone(folder):
     (folder / "b").mkdir(mode=0o777)
     with frontend(NOBODY, folder / "b") as address:
+        yield address
+
+
+@pytest.fixture
+def unused(folder):
+    """An nginx that has nothing to do yet: what it was asked before may still be counted for a moment."""
+    own = folder / uuid.uuid4().hex
+    own.mkdir(mode=0o777)
+    with frontend(NOBODY, own) as address:
         yield address
 
 
@@ -118,14 +132,83 @@ def assert_problem(reply, status, code):
     assert (problem["title"], status) == (known.title, known.status)
 
 
-def test_a_body_that_is_too_large_is_refused_as_a_problem(http):
-    assert_problem(http.post("/batch-predict", content=b" " * 10_000_000), 413, "body_too_large")
+@pytest.mark.parametrize(("path", "n_bytes"), [("/predict", SINGLE_LIMIT_BYTES), ("/batch-predict", BATCH_LIMIT_BYTES)])
+def test_nginx_lets_through_what_the_gateway_takes_and_refuses_more_as_a_problem(http, path, n_bytes):
+    assert http.post(path, content=b" " * n_bytes).json()["code"] == "malformed_json"
+    assert_problem(http.post(path, content=b" " * (n_bytes + 1)), 413, "body_too_large")
 
 
-def test_what_nginx_lets_through_is_what_the_gateway_takes():
-    template = (ROOT / "frontend" / "nginx" / "templates" / "server.conf.template").read_text()
-    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", template)
-    assert int(megabytes) * 1024 * 1024 == BATCH_LIMIT_BYTES
+@contextmanager
+def under_way(url, head, n_requests, *, client="127.0.0.1"):
+    """Requests whose bodies do not come to an end: taken in once the block begins, and done with after it."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    senders = []
+    with ExitStack() as stack:
+        for _ in range(n_requests):
+            each = stack.enter_context(socket.create_connection((host, int(port)), 20, source_address=(client, 0)))
+            each.sendall(f"POST {head}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert each.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            senders.append(each)
+        yield
+        for each in senders:
+            each.shutdown(socket.SHUT_WR)
+            assert each.recv(100) == b"", "it was refused"
+
+
+LARGE_BODIES = ("Content-Length: 100000", "Content-Length: 8000000", "Transfer-Encoding: chunked")
+
+
+def answer_to(client, url, path, n_bytes):
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=client), trust_env=False, timeout=20) as sender:
+        return sender.post(url + path, content=b" " * n_bytes)
+
+
+def assert_refused(reply):
+    assert_problem(reply, 429, "too_many_requests")
+    assert int(reply.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("length", LARGE_BODIES)
+def test_a_client_may_send_two_large_bodies_at_once_and_all_clients_together_four(unused, length):
+    head = f"/batch-predict HTTP/1.1\r\n{length}"
+    with under_way(unused, head, 2, client="127.0.0.1"):
+        assert_refused(answer_to("127.0.0.1", unused, "/batch-predict", 100_000))
+        assert_problem(answer_to("127.0.0.1", unused, "/batch-predict", 99_999), 503, "gateway_unavailable")
+        with under_way(unused, head, 2, client="127.0.0.2"):
+            assert_refused(answer_to("127.0.0.3", unused, "/batch-predict", 100_000))
+    with under_way(unused, head, 2, client="127.0.0.1"):
+        pass
+
+
+def test_a_client_may_have_128_requests_under_way(unused):
+    with under_way(unused, "/predict HTTP/1.1\r\nContent-Length: 9", 128):
+        for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
+            assert_refused(answer_to("127.0.0.1", unused, path, 9))
+        assert_problem(answer_to("127.0.0.2", unused, "/predict", 9), 503, "gateway_unavailable")
+        assert httpx.get(f"{unused}/nginx-health", trust_env=False).status_code == 204
+    assert_problem(answer_to("127.0.0.1", unused, "/predict", 9), 503, "gateway_unavailable")
+
+
+def test_the_large_bodies_that_are_let_in_fit_where_they_are_kept_and_that_fits_the_containers_memory():
+    nginx = ROOT / "frontend" / "nginx"
+    template = (nginx / "templates" / "server.conf.template").read_text()
+    frontend_service = (ROOT / "docker-compose.yml").read_text().partition("  frontend:")[2].partition("  gateway:")[0]
+    (n_bodies,) = map(int, re.findall(r"limit_conn large_bodies (\d+);", template))
+    room, configuration = (int(size) * 1024 * 1024 for size in re.findall(r"size=(\d+)m", frontend_service))
+    (limit,) = (int(size) * 1024 * 1024 for size in re.findall(r"mem_limit: (\d+)m", frontend_service))
+    assert n_bodies * BATCH_LIMIT_BYTES < room
+    assert room + configuration < 0.6 * limit
+    assert "proxy_max_temp_file_size 0;" in (nginx / "snippets" / "limits.conf").read_text()
+
+
+def test_a_large_body_that_finds_no_room_is_a_problem_of_its_own(alone, folder):
+    (folder / "b" / "client_body").rename(folder / "b" / "elsewhere")
+    try:
+        reply = httpx.post(f"{alone}/batch-predict?no=room", content=b" " * 1_000_000, trust_env=False)
+    finally:
+        (folder / "b" / "elsewhere").rename(folder / "b" / "client_body")
+    assert_problem(reply, 503, "unavailable")
+    assert reply.headers["retry-after"] == "2"
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/a%22b", "/x?secret=1", "/v1", "/js/"])
@@ -156,9 +239,80 @@ def test_without_a_gateway_the_page_is_still_served_and_a_request_is_answered_wi
     assert reply.headers["content-security-policy"] == PAGE_CSP
 
 
-def test_the_access_log_is_json_without_query_or_body(http, folder):
-    http.get("/stats?name=secret-words")
-    lines = [line for line in (folder / "a" / "nginx.log").read_text().splitlines() if line.startswith("{")]
-    entry = next(each for each in map(json.loads, lines) if each["path"] == "/stats")
-    assert (entry["service"], entry["status"]) == ("frontend", 200)
-    assert not any("secret" in line for line in lines)
+@pytest.fixture
+def logged(folder):
+    """The line of the access log for a path, once it is there."""
+
+    def entry(path):
+        lines = [line for line in (folder / "a" / "nginx.log").read_text().splitlines() if line.startswith("{")]
+        return next((each for each in map(json.loads, lines) if each["path"] == path), None)
+
+    return lambda path: wait_until(lambda: entry(path), what=f"a line about {path}")
+
+
+def test_the_access_log_is_json_without_query_or_body(http, folder, logged):
+    path = f"/v1/{uuid.uuid4()}"
+    http.post(f"{path}?name=secret-words", content=b"secret-words")
+    entry = logged(path)
+    assert (entry["service"], entry["method"], entry["status"]) == ("frontend", "POST", 404)
+    assert entry["upstream"]
+    assert "secret-words" not in (folder / "a" / "nginx.log").read_text()
+
+
+@pytest.mark.parametrize("path", ["/NAME", "/NAME%22%0a", '/NAME"\\'])
+def test_the_access_log_has_the_path_that_was_asked_for_where_nginx_itself_answers(url, logged, path):
+    path = path.replace("NAME", str(uuid.uuid4()))
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as sender:
+        sender.sendall(f"GET {path}?name=x HTTP/1.0\r\n\r\n".encode())
+        assert sender.recv(100).startswith(b"HTTP/1.1 404 ")
+    assert (logged(path)["status"], logged(path)["upstream"]) == (404, "")
+
+
+def gateways_at(*hosts):
+    """Servers that say which of these addresses they answer at, all at the same port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            host = self.server.server_address[0].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(host)))
+            self.end_headers()
+            self.wfile.write(host)
+
+        def log_message(self, *_):
+            pass
+
+    servers = []
+    for host in hosts:
+        servers.append(ThreadingHTTPServer((host, servers[0].server_port if servers else 0), Handler))
+        servers[-1].daemon_threads = True
+    return servers
+
+
+def test_a_gateway_with_another_address_is_used_without_a_restart_and_no_request_fails(folder):
+    (folder / "c" / "bin").mkdir(parents=True)
+    (folder / "c").chmod(0o777)
+    address = folder / "c" / "address"
+    getent = folder / "c" / "bin" / "getent"
+    getent.write_text(f'#!/bin/sh\ncat "{address}"\n')
+    getent.chmod(0o755)
+    address.write_text("127.0.0.1 STREAM\n")
+    old, new = gateways_at("127.0.0.1", "127.0.0.2")
+    try:
+        for each in (old, new):
+            threading.Thread(target=each.serve_forever, daemon=True).start()
+        with (
+            frontend(f"http://gateway:{old.server_port}", folder / "c", GATEWAY_LOOK_EVERY_S="0.01") as url,
+            httpx.Client(base_url=url, trust_env=False, timeout=20) as http,
+        ):
+            assert http.get("/v1/services").text == "127.0.0.1"
+            (folder / "c" / "next").write_text("127.0.0.2 STREAM\n")
+            (folder / "c" / "next").rename(address)
+            wait_until(lambda: http.get("/v1/services").raise_for_status().text == "127.0.0.2", what="the new address")
+    finally:
+        for each in (old, new):
+            each.shutdown()
+            each.server_close()

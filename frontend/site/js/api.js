@@ -33,21 +33,35 @@ async function problemOf(response) {
   });
 }
 
-/** @param {string} path @param {RequestInit} [options] @returns {Promise<Response>} */
-async function request(path, options = {}) {
-  let response;
-  try {
-    response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
-  } catch (error) {
-    if (error.name === 'TimeoutError') {
-      throw new ApiError(`No answer within ${TIMEOUT_MS / 1000} seconds. Try again.`, { title: 'The server took too long' });
-    }
-    throw new ApiError('Check your connection, then try again. What you have entered stays here.', {
-      title: 'The server cannot be reached',
+/** @param {Error} error what fetching or reading threw @returns {ApiError} */
+function failureOf(error) {
+  if (error instanceof ApiError) return error;
+  if (error.name === 'TimeoutError') {
+    return new ApiError(`No answer within ${TIMEOUT_MS / 1000} seconds. Try again.`, { title: 'The server took too long' });
+  }
+  if (error instanceof SyntaxError) {
+    return new ApiError('Something on the way to the server changed the answer. Check your connection, then try again.', {
+      title: 'The answer cannot be read',
     });
   }
-  if (!response.ok) throw await problemOf(response);
-  return response;
+  return new ApiError('Check your connection, then try again. What you have entered stays here.', {
+    title: 'The server cannot be reached',
+  });
+}
+
+/**
+ * The whole answer: its body may break off, or not come in time, as its headers may.
+ * @param {string} path @param {RequestInit} [options] @returns {Promise<{body: object, headers: Headers}>}
+ * @throws {ApiError}
+ */
+async function request(path, options = {}) {
+  try {
+    const response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) throw await problemOf(response);
+    return { body: await response.json(), headers: response.headers };
+  } catch (error) {
+    throw failureOf(error);
+  }
 }
 
 /**
@@ -57,15 +71,15 @@ async function request(path, options = {}) {
  * @throws {ApiError}
  */
 export async function predict(customer) {
-  const response = await request('predict?include=models,policy,value_at_risk', {
+  const { body, headers } = await request('predict?include=models,policy,value_at_risk', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', Prefer: 'handling=lenient' },
     body: JSON.stringify(customer),
   });
   return {
-    prediction: await response.json(),
-    missing: (response.headers.get('X-Degraded') ?? '').split(',').map((name) => name.trim()).filter(Boolean),
-    storedAs: response.headers.get('X-Prediction-Id'),
+    prediction: body,
+    missing: (headers.get('X-Degraded') ?? '').split(',').map((name) => name.trim()).filter(Boolean),
+    storedAs: headers.get('X-Prediction-Id'),
   };
 }
 
@@ -76,5 +90,5 @@ export async function predict(customer) {
  * @throws {ApiError}
  */
 export async function services() {
-  return (await (await request('v1/services')).json()).services;
+  return (await request('v1/services')).body.services;
 }

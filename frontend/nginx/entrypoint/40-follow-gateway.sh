@@ -1,0 +1,52 @@
+#!/bin/sh
+# Keeps nginx knowing where the gateway is. Only an upstream block keeps connections open, which halves the cost of a
+# request; but nginx looks its names up once, when it reads its configuration. So the block is written here before nginx
+# starts; after that, in the background, the name is looked up every second, and nginx reads its configuration again when
+# the answer has changed. Requests under way are finished by the old workers.
+set -eu
+
+target=${UPSTREAM_FILE:-/etc/nginx/conf.d/gateway.conf}
+look_every_s=${GATEWAY_LOOK_EVERY_S:-1}
+name=${GATEWAY_ADDRESS%:*}
+port=${GATEWAY_ADDRESS##*:}
+# So many looks in a row without an address are believed; fewer may be a name server that hiccups.
+misses_believed=3
+
+is_number() { case $1 in "" | *[!0-9]*) return 1 ;; esac }
+
+addresses() { getent ahostsv4 "$name" | cut -d ' ' -f 1 | sort -u; }
+
+block() {
+  echo "upstream gateway {"
+  for address in $1; do
+    # Never counted out: it is the gateway that knows what is wrong.
+    echo "    server $address:$port max_fails=0;"
+  done
+  # A name without an address: answered with 503 at once.
+  [ -n "$1" ] || echo "    server 127.0.0.1:1 down;"
+  echo "    keepalive 64;"
+  echo "}"
+}
+
+# In one step, so that nginx never reads half of it. With && since -e has no force where the outcome is asked for.
+write() { block "$1" >"$target.new" && mv "$target.new" "$target"; }
+
+follow() {
+  known=$1
+  misses=0
+  while sleep "$look_every_s" || sleep 1; do
+    found=$(addresses || true)
+    if [ -n "$found" ]; then misses=0; else misses=$((misses + 1)); fi
+    [ -n "$found" ] || [ "$misses" -ge "$misses_believed" ] || continue
+    # What fails is tried again at the next look.
+    if [ "$found" != "$known" ] && write "$found" && nginx -s reload; then known=$found; fi
+  done
+}
+
+if [ "$name" = "$GATEWAY_ADDRESS" ] || [ -z "$name" ] || ! is_number "$port"; then
+  echo "GATEWAY_ADDRESS must be a name and a port, like gateway:8000, not '$GATEWAY_ADDRESS'" >&2
+  exit 1
+fi
+found=$(addresses || true)
+write "$found"
+follow "$found" &

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { ApiError, predict, services } from '../../../frontend/site/js/api.js';
+
+/** Answers every request with this until the test ends. */
+function answering(t, body, options = {}) {
+  t.mock.method(globalThis, 'fetch', async () => new Response(body, options));
+}
+
+/** A body whose beginning comes, and then this error. */
+function broken(error) {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode('{"churn_'));
+      controller.error(error);
+    },
+  });
+}
+
+test('an answer is its body and what its headers say', async (t) => {
+  const headers = { 'X-Degraded': 'churn, clv', 'X-Prediction-Id': 'p1' };
+  answering(t, '{"churn_risk": "Low"}', { headers });
+  assert.deepEqual(await predict({}), { prediction: { churn_risk: 'Low' }, missing: ['churn', 'clv'], storedAs: 'p1' });
+});
+
+for (const [what, body, title] of [
+  ['breaks off', broken(new TypeError('network error')), 'The server cannot be reached'],
+  ['does not come in time', broken(new DOMException('too late', 'TimeoutError')), 'The server took too long'],
+  ['ends early', '{"churn_', 'The answer cannot be read'],
+  ['is not from our server', '<!doctype html>', 'The answer cannot be read'],
+]) {
+  test(`a body that ${what} is an error that the page can show`, async (t) => {
+    answering(t, body);
+    await assert.rejects(predict({}), (error) => error instanceof ApiError && error.title === title);
+  });
+}
+
+test('a server that is not there is an error that the page can show', async (t) => {
+  t.mock.method(globalThis, 'fetch', async () => {
+    throw new TypeError('fetch failed');
+  });
+  await assert.rejects(services(), (error) => error instanceof ApiError && error.title === 'The server cannot be reached');
+});
+
+test('a problem keeps what it says, and without one the status is what is told', async (t) => {
+  const problem = { title: 'Not valid', detail: 'See the fields.', errors: [{ pointer: '/state', message: 'No.' }], request_id: 'r1' };
+  answering(t, JSON.stringify(problem), { status: 422 });
+  await assert.rejects(predict({}), (error) => {
+    assert.deepEqual(
+      { ...error },
+      { status: 422, title: 'Not valid', fields: problem.errors, requestId: 'r1' },
+    );
+    return error.message === 'See the fields.';
+  });
+  t.mock.restoreAll();
+  answering(t, broken(new TypeError('network error')), { status: 502, headers: { 'X-Request-ID': 'r2' } });
+  await assert.rejects(predict({}), (error) => error.status === 502 && error.requestId === 'r2' && /502/.test(error.message));
+});
