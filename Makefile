@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 DATA ?=
 TEST ?=
+BENCH_SECONDS ?= 8
+ONLY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +15,13 @@ RUN_PACKAGES := shared gateway churn-service clv-service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format train openapi readme lock clean
+.PHONY: help run install test check format train bench openapi readme lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.run ## start everything as local processes: the page and the API at http://localhost:8000 (PORT=)
-	@PORT=$(PORT) exec $(BIN)/python deploy/local/run.py
+	@MAKE_PID=$$PPID PORT=$(PORT) exec $(BIN)/python deploy/local/run.py
 
 install: $(VENV)/.dev ## make .venv with all that development needs
 
@@ -31,7 +33,7 @@ check: $(VENV)/.dev ## format, lint, types, import rules, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/*.sh deploy/ec2/*.sh tests/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/*.sh deploy/ec2/*.sh frontend/nginx/entrypoint/*.sh tests/*.sh .ci/run; \
 	else echo "shellcheck is not installed: apt-get install shellcheck"; test "$(CI)" != true; fi
 
 format: $(VENV)/.dev ## let the formatter and the linter mend what they can
@@ -41,6 +43,9 @@ format: $(VENV)/.dev ## let the formatter and the linter mend what they can
 train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST= a CSV of further rows to report on)
 	@test -n "$(DATA)" || { echo "say which data: make train DATA=customers.csv (or openml, or synthetic)"; exit 2; }
 	$(BIN)/python -m telelink_training train --data "$(DATA)" $(if $(TEST),--test "$(TEST)")
+
+bench: $(VENV)/.dev ## measure against an endpoint that does nothing; BENCH_SECONDS= for each run, ONLY= a part of it
+	@PYTHONPATH=tests $(BIN)/python -m bench.run --seconds $(BENCH_SECONDS) $(ONLY:%=--only %)
 
 openapi: $(VENV)/.dev ## write the OpenAPI documents that the tests compare with, after a wanted change
 	$(BIN)/python tests/write_openapi.py

@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 8.0
 PREFIX = "TELELINK_"
+OF_EVERY_SERVICE = ("TELELINK_LOG_LEVEL", "TELELINK_DRAIN_S")
 # A service that dies without saying why would leave nothing to look at.
 LAST_LINES = 8
 
@@ -60,7 +62,7 @@ class Service:
             text=True,
             # Ctrl-C reaches this program alone, which then stops its children in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with, os.getpid()),
         )
         threading.Thread(target=self._forward, daemon=True).start()
 
@@ -69,7 +71,7 @@ class Service:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.last = [*self.last, line.rstrip()][-LAST_LINES:]
-            if self.port is None and '"event": "starting"' in line:
+            if self.port is None and '"event":"starting"' in line:
                 self.port = int(json.loads(line)["port"])
             print(f"{self.name:<13} | {line}", end="", flush=True)
 
@@ -106,10 +108,12 @@ class Service:
             return False
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     # Linux sends SIGTERM when the parent dies, even by kill -9 (PR_SET_PDEATHSIG = 1).
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before it could be asked for
+            os._exit(1)
 
 
 def _stop(services: list[Service]) -> None:
@@ -151,9 +155,10 @@ def _run(services: list[Service]) -> None:
     port = _port(os.environ.get("PORT", "8000"))
     if not _is_free(port):
         raise CannotStart(f"port {port} is taken: choose another, for example PORT={port + 1} make run")
-    # Each service refuses TELELINK_ names that it does not know, so the user's go to the gateway alone.
+    # Each service refuses TELELINK_ names that it does not know: all get what all know, the gateway gets the rest.
     plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     users = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    shared = {name: value for name, value in users.items() if name in OF_EVERY_SERVICE}
     deadline = time.monotonic() + START_TIMEOUT_S
     models = [
         Service("churn-service", "telelink_churn", {"PORT": _preferred(8001)}, "/v2/health/ready"),
@@ -161,7 +166,7 @@ def _run(services: list[Service]) -> None:
     ]
     services.extend(models)
     for service in models:
-        service.start(plain)
+        service.start({**plain, **shared})
     churn_url, clv_url = (service.wait_until_ready(deadline) for service in models)
     gateway = Service(
         "gateway",
@@ -196,8 +201,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Also where a shell started this in the background, with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "MAKELEVEL" in os.environ:
-        _die_with_parent()
+    if "MAKE_PID" in os.environ:
+        _die_with(int(os.environ["MAKE_PID"]))
     try:
         _run(services)
     except KeyboardInterrupt:

@@ -11,16 +11,18 @@ from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
 from telelink_gateway.history.sqlite import open_sqlite_history
-from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
+from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
-from telelink_gateway.routes import docs, health, policy, predictions, stats
-from telelink_gateway.security_headers import SecurityHeaders
+from telelink_gateway.routes import docs, health, policy, predictions, stats, what_if
+from telelink_gateway.security_headers import security_headers
 from telelink_gateway.settings import Settings
-from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics, open_http
+from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.model import Model
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
-from telelink_shared.web.app import furnished_app
+from telelink_shared.web.app import FurnishedApp
 from telelink_shared.web.openapi import describe_bodies
 
 VERSION = "2.0.0"
@@ -34,17 +36,27 @@ The lifetime value of the bundled model is trained on a simulated target: the pu
 @asynccontextmanager
 async def _open_resources(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Resources]:
     async with AsyncExitStack() as stack:
-        history = await stack.enter_async_context(open_sqlite_history(settings.history_path, registry))
+        history = await stack.enter_async_context(
+            open_sqlite_history(settings.history_path, registry, sync=settings.history_sync)
+        )
         http = await stack.enter_async_context(open_http())
         upstream = UpstreamMetrics(registry)
         schema_hash = input_schema_hash(ELEVEN)
         yield Resources(
             settings=settings,
-            policy=Policy(
-                high_value_from_usd=settings.high_value_from_usd, top_value_from_usd=settings.top_value_from_usd
+            models=Models(
+                churn=Model(
+                    ModelClient(
+                        "churn-service", "churn", settings.churn_url, http, upstream, schema_hash, CHURN_OUTPUTS
+                    )
+                ),
+                clv=Model(
+                    ModelClient("clv-service", "clv", settings.clv_url, http, upstream, schema_hash, CLV_OUTPUTS)
+                ),
+                policy=Policy(
+                    high_value_from_usd=settings.high_value_from_usd, top_value_from_usd=settings.top_value_from_usd
+                ),
             ),
-            churn=ModelClient("churn-service", "churn", settings.churn_url, http, upstream, schema_hash, CHURN_OUTPUTS),
-            clv=ModelClient("clv-service", "clv", settings.clv_url, http, upstream, schema_hash, CLV_OUTPUTS),
             history=history,
         )
 
@@ -58,15 +70,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with _open_resources(settings, app.state.metrics.registry) as resources:
             yield {"resources": resources}
 
-    app = furnished_app(
-        title="TeleLink Customer Analytics", version=VERSION, description=_DESCRIPTION, lifespan=lifespan
+    app = FurnishedApp(
+        title="TeleLink Customer Analytics",
+        version=VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        direct={"/predict": predictions.predict_one, "/batch-predict": predictions.predict_batch},
+        extra_headers=security_headers,
     )
-    for routes in (predictions, stats, health, policy, docs):
+    for routes in (predictions, what_if, stats, health, policy, docs):
         app.include_router(routes.router)
-    describe_bodies(app, Customer)
+    describe_bodies(app, Customer, what_if.WhatIfRequest)
     docs.mount_assets(app)
     if settings.site_dir is not None:
         # Asked last: a mount at "/" would also answer for known addresses with another method.
         app.router.default = StaticFiles(directory=settings.site_dir, html=True)
-    app.add_middleware(SecurityHeaders)
     return app

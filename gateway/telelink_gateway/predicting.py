@@ -5,30 +5,49 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
-from pydantic_core import to_json
-
-from telelink_gateway.upstream.client import Answer, Expected, ModelClient
-from telelink_shared.customer import CATEGORIES, COLUMNS, USAGE, Customer
-from telelink_shared.decision import Decision, Policy, decide
+from telelink_gateway.upstream.answer import Answer, Expected, inputs_of
+from telelink_gateway.upstream.model import AnswerOrProblem, Model
+from telelink_shared.customer import Customer, Row, row_of
+from telelink_shared.decision import Decision, Interval, Policy, decide
 from telelink_shared.inference import ModelMetadata
-from telelink_shared.problem import ModelUnavailable
+from telelink_shared.problem import Unavailable
 
-CHURN_OUTPUTS: Final = (Expected("churn_probability", 0.0, 1.0), Expected("variant"))
+CHURN_OUTPUTS: Final = (
+    Expected("churn_probability", 0.0, 1.0),
+    Expected("churn_lower", 0.0, 1.0),
+    Expected("churn_upper", 0.0, 1.0),
+    Expected("variant"),
+)
 CLV_OUTPUTS: Final = (
     Expected("estimated_clv", 0.0, 1e7),
+    Expected("clv_lower", 0.0, 1e7),
+    Expected("clv_upper", 0.0, 1e7),
     Expected("monthly_revenue", 0.0, 1e6, may_be_unknown=True),
     Expected("variant"),
 )
 
+Asked = asyncio.Future[AnswerOrProblem]
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What is told about one customer; a missing half is None, never a default."""
+# Small enough that both sides of a call have something to do at the same time, large enough that calls cost nothing.
+ROWS_PER_CALL: Final = 2_500
+
+
+class Prediction(NamedTuple):
+    """What is told about one customer; a missing half is None, never a default.
+
+    Attributes:
+        churn_interval, clv_interval: lower and upper end.
+        churn_variant, clv_variant: which variant of each model answered.
+    """
 
     churn_probability: float | None
+    churn_interval: Interval | None
     estimated_clv: float | None
+    clv_interval: Interval | None
     monthly_revenue: float | None
     decision: Decision
     churn_variant: str | None
@@ -40,14 +59,21 @@ class Outcome:
     """Predictions in the order of the customers, and what they rest on.
 
     Attributes:
+        rows: the customers' values.
         policy: with the value limits that were in force.
-        churn, clv: the answers; None for a model that did not answer.
+        churn, clv: who answered; None for a model that did not.
     """
 
+    rows: Sequence[Row]
     predictions: Sequence[Prediction]
     policy: Policy
     churn: Answer | None
     clv: Answer | None
+
+    @property
+    def versions(self) -> tuple[str | None, str | None]:
+        """Of the churn and the value model; None for one that did not answer."""
+        return self.churn.version if self.churn else None, self.clv.version if self.clv else None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -56,86 +82,144 @@ class Outcome:
         return tuple(name for name, answer in halves.items() if answer is None)
 
 
-def inputs_json(customers: Sequence[Customer]) -> bytes:
-    """The protocol's `inputs` for these customers: one tensor for each column that any of them has."""
-    n_rows = len(customers)
-    tensors: list[dict[str, Any]] = []
-    for column in COLUMNS:
-        values = [getattr(customer, column) for customer in customers]
-        if column in USAGE and not any(value is not None for value in values):
-            continue
-        datatype = "BYTES" if column in CATEGORIES else "FP64"
-        tensors.append({"name": column, "shape": [n_rows], "datatype": datatype, "data": values})
-    return to_json(tensors)
-
-
 def policy_in_force(policy: Policy, clv: ModelMetadata | None) -> Policy:
     """The policy with value limits from the value model's training data, where the operator set none."""
     quantiles = clv.parameters.get("quantiles", {}).get("estimated_clv", {}) if clv else {}
+    return _with_limits(policy, quantiles.get("0.75"), quantiles.get("0.9"))
+
+
+@lru_cache(maxsize=8)
+def _with_limits(policy: Policy, high_value_usd: float | None, top_value_usd: float | None) -> Policy:
     return replace(
         policy,
-        high_value_from_usd=quantiles.get("0.75") if policy.high_value_from_usd is None else policy.high_value_from_usd,
-        top_value_from_usd=quantiles.get("0.9") if policy.top_value_from_usd is None else policy.top_value_from_usd,
+        high_value_from_usd=high_value_usd if policy.high_value_from_usd is None else policy.high_value_from_usd,
+        top_value_from_usd=top_value_usd if policy.top_value_from_usd is None else policy.top_value_from_usd,
     )
 
 
-async def _ask(client: ModelClient, inputs: bytes, n_rows: int, deadline: float) -> Answer | ModelUnavailable:
-    try:
-        return await client.infer(inputs, n_rows=n_rows, deadline=deadline)
-    except ModelUnavailable as problem:
-        return problem
+@dataclass(frozen=True)
+class Models:
+    """Who is asked, and by which limits it is decided."""
+
+    churn: Model
+    clv: Model
+    policy: Policy
 
 
-async def predict(
-    customers: Sequence[Customer],
-    *,
-    churn: ModelClient,
-    clv: ModelClient,
-    policy: Policy,
-    deadline: float,
-    is_lenient: bool,
-) -> Outcome:
-    """Ask both models at once and decide.
+async def predict_one(customer: Customer, models: Models, *, deadline: float, is_lenient: bool) -> Outcome:
+    """Ask both models at once about one customer, together with whoever else asks now, and decide.
 
     Args:
-        customers: at least one.
         deadline: on the event loop's clock, for everything together.
         is_lenient: one missing half is accepted; what it would have said stays None.
 
     Raises:
-        ModelUnavailable: a model did not answer; with `is_lenient`, neither did.
+        Unavailable: a model did not answer; with `is_lenient`, neither did.
     """
-    inputs = inputs_json(customers)
-    n_rows = len(customers)
-    churn_answer, clv_answer = await asyncio.gather(
-        _ask(churn, inputs, n_rows, deadline), _ask(clv, inputs, n_rows, deadline)
-    )
-    problems = [answer for answer in (churn_answer, clv_answer) if isinstance(answer, ModelUnavailable)]
+    row = row_of(customer)
+    churn, clv = models.churn.ask(row, deadline=deadline), models.clv.ask(row, deadline=deadline)
+    return _decided([row], await churn, await clv, models.policy, is_lenient=is_lenient)
+
+
+async def predict_many(
+    customers: Sequence[Customer],
+    models: Models,
+    *,
+    deadline: float,
+    is_lenient: bool,
+    with_reasons: bool = False,
+) -> Outcome:
+    """The same for several customers, asked for by themselves: all of them or none.
+
+    The services work on one part while the next is made ready for them and the one before is decided on.
+    """
+    rows = [row_of(customer) for customer in customers]
+    parts = [rows[start : start + ROWS_PER_CALL] for start in range(0, len(rows), ROWS_PER_CALL)]
+    calls: list[tuple[Asked, Asked]] = []
+    try:
+        for part in parts:
+            inputs = inputs_of(part)
+            churn, clv = (
+                asyncio.ensure_future(model.ask_many(inputs, deadline=deadline, with_reasons=with_reasons))
+                for model in (models.churn, models.clv)
+            )
+            calls.append((churn, clv))
+            await asyncio.sleep(0)  # lets them be sent
+        outcomes = [
+            _decided(part, await churn, await clv, models.policy, is_lenient=is_lenient)
+            for part, (churn, clv) in zip(parts, calls, strict=True)
+        ]
+        if len({outcome.versions for outcome in outcomes}) == 1:
+            predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
+            return replace(outcomes[0], rows=rows, predictions=predictions)
+        # A model failed, or was replaced, between two parts.
+        churn_answer, clv_answer = await asyncio.gather(
+            _whole(models.churn, [await churn for churn, _ in calls], rows, deadline=deadline),
+            _whole(models.clv, [await clv for _, clv in calls], rows, deadline=deadline),
+        )
+        return _decided(rows, churn_answer, clv_answer, models.policy, is_lenient=is_lenient)
+    finally:
+        for call in chain.from_iterable(calls):
+            call.cancel()
+
+
+async def _whole(
+    model: Model, answers: Sequence[AnswerOrProblem], rows: Sequence[Row], *, deadline: float
+) -> AnswerOrProblem:
+    """One answer of one version out of those to the parts; what is missing in one part is missing in all."""
+    whole: list[Answer] = []
+    for answer in answers:
+        if isinstance(answer, Unavailable):
+            return answer
+        whole.append(answer)
+    if len({answer.version for answer in whole}) > 1:
+        return await model.ask_many(inputs_of(rows), deadline=deadline)
+    columns = {name: list(chain.from_iterable(each.columns[name] for each in whole)) for name in whole[0].columns}
+    return replace(whole[0], columns=columns)
+
+
+def _decided(
+    rows: Sequence[Row], churn: AnswerOrProblem, clv: AnswerOrProblem, policy: Policy, *, is_lenient: bool
+) -> Outcome:
+    problems = [answer for answer in (churn, clv) if isinstance(answer, Unavailable)]
     if len(problems) > (1 if is_lenient else 0):
         raise problems[0]
     return _merge(
-        n_rows,
-        None if isinstance(churn_answer, ModelUnavailable) else churn_answer,
-        None if isinstance(clv_answer, ModelUnavailable) else clv_answer,
+        rows,
+        None if isinstance(churn, Unavailable) else churn,
+        None if isinstance(clv, Unavailable) else clv,
         policy,
     )
 
 
-def _merge(n_rows: int, churn: Answer | None, clv: Answer | None, policy: Policy) -> Outcome:
+def _rounded(answer: Answer | None, output: str, n_rows: int, *, digits: int) -> Sequence[Any]:
+    if answer is None:
+        return [None] * n_rows
+    return [None if value is None else round(value, digits) for value in answer.columns[output]]
+
+
+def _intervals(answer: Answer | None, lower: str, upper: str, n_rows: int, *, digits: int) -> Sequence[Any]:
+    if answer is None:
+        return [None] * n_rows
+    ends = (_rounded(answer, end, n_rows, digits=digits) for end in (lower, upper))
+    return list(zip(*ends, strict=True))
+
+
+def _merge(rows: Sequence[Row], churn: Answer | None, clv: Answer | None, policy: Policy) -> Outcome:
     in_force = policy_in_force(policy, clv.metadata if clv else None)
-    unknown = [None] * n_rows
+    n_rows = len(rows)
     # What is shown is what is decided on: both see the rounded figures.
-    probabilities = [round(value, 6) for value in churn.columns["churn_probability"]] if churn else unknown
-    values = [round(value, 2) for value in clv.columns["estimated_clv"]] if clv else unknown
-    revenues = (
-        [None if value is None else round(value, 2) for value in clv.columns["monthly_revenue"]] if clv else unknown
+    probabilities = _rounded(churn, "churn_probability", n_rows, digits=6)
+    churn_intervals = _intervals(churn, "churn_lower", "churn_upper", n_rows, digits=6)
+    values = _rounded(clv, "estimated_clv", n_rows, digits=2)
+    columns = (
+        probabilities,
+        churn_intervals,
+        values,
+        _intervals(clv, "clv_lower", "clv_upper", n_rows, digits=2),
+        _rounded(clv, "monthly_revenue", n_rows, digits=2),
+        [decide(*figures, in_force) for figures in zip(probabilities, churn_intervals, values, strict=True)],
+        churn.columns["variant"] if churn else [None] * n_rows,
+        clv.columns["variant"] if clv else [None] * n_rows,
     )
-    churn_variants = churn.columns["variant"] if churn else unknown
-    clv_variants = clv.columns["variant"] if clv else unknown
-    predictions = [
-        Prediction(probability, value, revenue, decide(probability, value, in_force), churn_variant, clv_variant)
-        for probability, value, revenue, churn_variant, clv_variant in zip(
-            probabilities, values, revenues, churn_variants, clv_variants, strict=True
-        )
-    ]
-    return Outcome(predictions, in_force, churn, clv)
+    return Outcome(rows, [Prediction(*figures) for figures in zip(*columns, strict=True)], in_force, churn, clv)

@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from telelink_gateway.history.store import HistoryStore
+from telelink_gateway.predicting import Models
 from telelink_gateway.settings import Settings
-from telelink_gateway.upstream.client import ModelClient
-from telelink_shared.decision import Policy
 
 
 @dataclass(frozen=True)
@@ -18,16 +17,19 @@ class Resources:
     """Everything a request may use."""
 
     settings: Settings
-    policy: Policy
-    churn: ModelClient
-    clv: ModelClient
+    models: Models
     history: HistoryStore
 
 
-async def get_resources(request: Request) -> Resources:
-    """The resources of the running application. A coroutine, since a plain function would hop threads."""
-    resources: Resources = request.state.resources
+def resources_of(request: Request) -> Resources:
+    """The resources of the running application."""
+    resources: Resources = request.scope["state"]["resources"]
     return resources
+
+
+async def get_resources(request: Request) -> Resources:
+    """The same for a signature. A coroutine, since a plain function would hop threads."""
+    return resources_of(request)
 
 
 Uses = Annotated[Resources, Depends(get_resources)]

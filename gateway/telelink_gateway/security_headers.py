@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
+
+from telelink_shared.web.envelope import Headers
 
 # The same as in frontend/nginx/snippets/security-headers.conf; a test compares them.
 PAGE_CSP: Final = (
@@ -18,35 +20,23 @@ DOCS_CSP: Final = (
 )
 API_CSP: Final = "default-src 'none'; frame-ancestors 'none'"
 
-_COMMON: Final = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _DOCS: Final = frozenset({"/docs", "/redoc"})
 
 
-def _csp(scope: Scope, content_type: bytes) -> str:
+def _with(csp: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (*_COMMON, (b"content-security-policy", csp.encode()))
+
+
+_OF_DOCS: Final = _with(DOCS_CSP)
+_OF_API: Final = _with(API_CSP)
+_OF_PAGE: Final = _with(PAGE_CSP)
+
+
+def security_headers(scope: Scope, headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers to add to a reply, with the policy that fits what is sent."""
     if scope["path"] in _DOCS:
-        return DOCS_CSP
+        return _OF_DOCS
     # Only the page consists of other things than JSON and problem documents.
-    return API_CSP if b"json" in content_type else PAGE_CSP
-
-
-class SecurityHeaders:
-    """ASGI middleware: adds the headers to each reply."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the headers, with the policy that fits what is sent."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-                csp = (b"content-security-policy", _csp(scope, content_type).encode())
-                message["headers"] = [*headers, *_COMMON, csp]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+    is_json = any(name == b"content-type" and b"json" in value for name, value in headers)
+    return _OF_API if is_json else _OF_PAGE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter
 
@@ -37,7 +37,13 @@ class Settings(ServiceSettings):
         description="Where predictions are kept; four slashes begin an absolute path",
     )
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="Longest time for one prediction, in seconds")
-    batch_deadline_s: float = Field(default=10.0, gt=0, le=300, description="Longest time for a batch, in seconds")
+    batch_deadline_s: float = Field(
+        default=10.0, gt=0, le=14, description="Longest time for a batch, in seconds; nginx gives up after 15"
+    )
+    history_sync: Literal["normal", "full"] = Field(
+        default="normal",
+        description="What a stored prediction outlives: the end of the process (normal) or also a loss of power (full)",
+    )
     high_value_from_usd: float | None = Field(
         default=None,
         ge=0,

@@ -1,17 +1,29 @@
 """The public HTTP interface, in process, with stand-ins for the model services on real sockets."""
 
+import asyncio
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 
 from support.builders import ROOT, a_customer, some_customers, with_usage
-from support.stub_model import stub_model
+from support.stub_model import n_rows_of, stub_model
 from telelink_gateway.app import create_app
+from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, ROWS_PER_CALL, Models, predict_one
 from telelink_gateway.security_headers import PAGE_CSP
 from telelink_gateway.settings import Settings
+from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.model import Model
+from telelink_shared.artifact import input_schema_hash
+from telelink_shared.customer import ELEVEN, Customer
+from telelink_shared.decision import Policy
+from telelink_shared.reasons import GROUP_NAMES
 
 FIVE_KEYS = ["churn_probability", "churn_risk", "estimated_clv", "recommendation", "confidence"]
 OPENAPI = Path(__file__).parent / "openapi" / "gateway.json"
@@ -55,11 +67,75 @@ def test_the_documented_request_gives_the_five_documented_keys_in_their_order(cl
 
 
 def test_include_adds_an_object_of_each_name(client):
-    reply = client.post("/predict?include=models,policy&include=value_at_risk", json=a_customer()).json()
-    assert list(reply) == [*FIVE_KEYS, "models", "policy", "value_at_risk"]
-    assert reply["models"]["churn"] == {"name": "churn", "version": "1", "variant": "usage"}
-    assert reply["policy"]["high_value_from_usd"] == 15_000.0
-    assert reply["value_at_risk"] == {"usd": 3_000.0}
+    names = ["interval", "models", "policy", "reasons", "value_at_risk"]
+    reply = client.post("/predict?include=models,policy&include=value_at_risk,reasons,interval", json=a_customer())
+    assert list(reply.json()) == [*FIVE_KEYS, *names]
+    for name in names:
+        alone = client.post(f"/predict?include={name}", json=a_customer()).json()
+        assert list(alone) == [*FIVE_KEYS, name]
+        assert alone[name] == reply.json()[name]
+
+
+def included(client, name, **fields):
+    return client.post(f"/predict?include={name}", json=a_customer(**fields)).json()[name]
+
+
+def test_the_models_are_named_with_what_would_help_them(client, churn):
+    minutes = ["totalDayMinutes", "totalEveMinutes", "totalNightMinutes", "totalIntlMinutes"]
+    usage = {"name": "churn", "version": "1", "variant": "usage", "would_help": []}
+    assert included(client, "models")["churn"] == usage
+    churn.infer = lambda request: churn.valid_infer(request, {"variant": ["eleven"]})
+    told = included(client, "models")
+    assert told["churn"] == usage | {"variant": "eleven", "would_help": minutes}
+    assert told["clv"] == usage | {"name": "clv"}
+    assert included(client, "models", totalDayMinutes=3)["churn"]["would_help"] == minutes[1:]
+
+
+def test_the_interval_the_policy_and_the_value_at_risk_are_told(client):
+    interval = {"churn_probability": [0.2, 0.28], "estimated_clv": [10_500.0, 13_500.0]}
+    assert included(client, "interval") == interval
+    assert included(client, "policy")["high_value_from_usd"] == 15_000.0
+    assert included(client, "value_at_risk") == {"usd": 3_000.0}
+
+
+def test_reasons_are_told_in_words_the_weightiest_first_and_add_up(client):
+    reasons = included(client, "reasons", customerServiceCalls=5)
+    assert reasons["churn"]["baseline"] == 0.1
+    assert reasons["churn"]["contributions"][:2] == [
+        {
+            "group": "service_calls",
+            "contribution": 0.1,
+            "phrase": "5 service calls raise the risk by 10 points",
+        },
+        {"group": "day", "contribution": 0.03, "phrase": "110 calls by day raise the risk by 3 points"},
+    ]
+    assert reasons["clv"]["contributions"][0]["phrase"] == "A tenure of 128 days raises the value by $2,900"
+    for half, figure in (("churn", 0.25), ("clv", 12_000.0)):
+        contributions = [each["contribution"] for each in reasons[half]["contributions"]]
+        assert len(contributions) == len(GROUP_NAMES)
+        assert [*map(abs, contributions)] == sorted(map(abs, contributions), reverse=True)
+        assert reasons[half]["baseline"] + sum(contributions) == pytest.approx(figure)
+
+
+def test_each_customer_of_a_batch_has_the_own_reasons(client, churn):
+    def by_position(request):
+        n_rows = n_rows_of(request)
+        shares = [0.0] * (n_rows * len(GROUP_NAMES))
+        for row in range(n_rows):
+            shares[row * len(GROUP_NAMES) + row] = 0.15
+        return churn.valid_infer(request, {"reasons": shares})
+
+    churn.infer = by_position
+    reply = client.post("/batch-predict?include=reasons", json=[a_customer()] * 3).json()
+    first = [each["reasons"]["churn"]["contributions"][0]["group"] for each in reply["predictions"]]
+    assert first == list(GROUP_NAMES[:3])
+
+
+def test_reasons_for_more_than_a_thousand_customers_are_refused(client, churn):
+    reply = client.post("/batch-predict?include=reasons", json=[a_customer()] * 1_001)
+    assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+    assert "1,000" in reply.json()["detail"]
+    assert churn.calls == []
 
 
 def test_an_unknown_include_is_refused(client):
@@ -69,13 +145,7 @@ def test_an_unknown_include_is_refused(client):
 
 
 def test_a_batch_is_answered_in_order_with_its_count_and_one_call_to_each_service(client, churn, clv):
-    churn.infer = lambda request: churn.valid_infer(
-        request,
-        outputs=[
-            {"name": "churn_probability", "shape": [3], "datatype": "FP64", "data": [0.1, 0.2, 0.9]},
-            {"name": "variant", "shape": [3], "datatype": "BYTES", "data": ["usage"] * 3},
-        ],
-    )
+    churn.infer = lambda request: churn.valid_infer(request, {"churn_probability": [0.1, 0.2, 0.9]})
     reply = client.post("/batch-predict", json=[a_customer(), with_usage(), a_customer()]).json()
     assert list(reply) == ["predictions", "count"]
     assert [each["churn_probability"] for each in reply["predictions"]] == [0.1, 0.2, 0.9]
@@ -183,13 +253,50 @@ def test_a_body_that_is_not_announced_as_json_is_refused(client):
 
 
 def test_at_most_twenty_errors_are_listed_and_all_are_counted(client):
-    problem = client.post("/batch-predict", json=[{} for _ in range(9)]).json()
-    assert (len(problem["errors"]), problem["n_errors"]) == (20, 99)
+    problem = client.post("/predict", json={f"field{number}": 1 for number in range(30)}).json()
+    assert (len(problem["errors"]), problem["n_errors"]) == (20, 41)
 
 
 def test_more_customers_than_a_batch_may_have_are_refused(client):
     reply = client.post("/batch-predict", json=[a_customer()] * 10_001)
     assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+    assert "10,000" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("n_valid", [0, 2])
+def test_of_many_bad_customers_only_the_first_is_looked_at(client, n_valid):
+    reply = client.post("/batch-predict", json=[a_customer()] * n_valid + [{}] * 9_000)
+    assert reply.status_code == 422
+    problem = reply.json()
+    # As many errors as one customer has required fields.
+    assert (len(problem["errors"]), problem["n_errors"]) == (11, 11)
+    assert {error["pointer"].split("/")[1] for error in problem["errors"]} == {str(n_valid)}
+
+
+@pytest.mark.parametrize(
+    ("element", "status", "n_errors"),
+    [
+        ("{}," * 1_700_000, 413, None),
+        ('{"a":[' + "[]," * 2_600_000 + "0]},", 413, None),
+        ('{"state":{' + '"a":[],' * 100_000 + '"b":0}},', 422, 11),
+        ("{" + "".join(f'"{number}":0,' for number in range(100_000)) + '"a":0},', 422, 1),
+    ],
+    ids=["customers", "values", "within a field", "fields"],
+)
+def test_megabytes_of_nonsense_are_refused_with_a_few_errors(client, element, status, n_errors):
+    reply = client.post("/batch-predict", content=f"[{element}{json.dumps(a_customer())}]")
+    assert (reply.status_code, reply.json().get("n_errors")) == (status, n_errors)
+    assert len(reply.content) < 3_000
+
+
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "1e400", "-1e400", "1e-400", "415.5", "4e2", "true", "[415]", "{}"]
+)
+def test_a_number_that_is_no_area_code_is_refused(client, number):
+    body = json.dumps(a_customer(areaCode=0)).replace('"areaCode": 0', f'"areaCode": {number}')
+    reply = client.post("/predict", content=body)
+    assert reply.status_code == 422
+    assert [error["pointer"] for error in reply.json()["errors"]] == ["/areaCode"]
 
 
 GARBAGE = {
@@ -199,19 +306,13 @@ GARBAGE = {
     "another model": lambda stub, request: stub.valid_infer(request, model_name="other"),
     "status 500": lambda stub, _: (500, {}, b"{}"),
     "redirect": lambda stub, _: (307, {"Location": "/v2/health/live"}, b""),
-    "too many rows": lambda stub, request: stub.valid_infer(
-        request, outputs=[{"name": "churn_probability", "shape": [2], "datatype": "FP64", "data": [0.1, 0.2]}]
-    ),
+    "too many rows": lambda stub, request: stub.valid_infer(request, {"churn_probability": [0.1, 0.2]}),
+    "a number as a word": lambda stub, request: stub.valid_infer(request, {"variant": [1]}),
+    "no interval": lambda stub, request: stub.valid_infer(request, {"churn_upper": [None]}),
     **{
-        name: lambda stub, request, value=value: stub.valid_infer(
-            request,
-            outputs=[
-                {"name": "churn_probability", "shape": [1], "datatype": "FP64", "data": [value]},
-                {"name": "variant", "shape": [1], "datatype": "BYTES", "data": ["usage"]},
-            ],
-        )
+        name: lambda stub, request, value=value: stub.valid_infer(request, {"churn_probability": [value]})
         for name, value in {"not a number": float("nan"), "above one": 1.01, "below zero": -0.1, "a word": "0.5",
-                            "nothing": None, "true": True}.items()
+                            "nothing": None, "true": True, "beyond all numbers": 10**400, "a list": [0.5]}.items()
     },
 }  # fmt: skip
 
@@ -234,11 +335,14 @@ def test_garbage_from_a_model_service_reaches_nobody(client, churn, garbage):
 def test_without_the_value_model_the_risk_is_still_told_on_request(client, clv):
     clv.infer = lambda _: (503, {}, b"")
     assert client.post("/predict", json=a_customer()).status_code == 503
-    lenient = client.post("/predict?include=models,value_at_risk", json=a_customer(), headers=LENIENT)
+    wanted = "interval,models,reasons,value_at_risk"
+    lenient = client.post(f"/predict?include={wanted}", json=a_customer(), headers=LENIENT)
     assert lenient.headers["X-Degraded"] == "clv"
     reply = lenient.json()
     assert (reply["churn_risk"], reply["estimated_clv"]) == ("Medium", None)
-    assert reply["models"]["clv"] is None
+    for name, half in (("models", "clv"), ("reasons", "clv"), ("interval", "estimated_clv")):
+        assert reply[name].pop(half) is None
+        assert None not in reply[name].values()
     assert reply["value_at_risk"] == {"usd": None}
 
 
@@ -263,6 +367,74 @@ def test_a_service_that_hangs_is_given_up_at_the_deadline(churn, clv, tmp_path):
         reply = client.post("/predict", json=a_customer(), headers=LENIENT)
         assert (reply.status_code, reply.headers["X-Degraded"]) == (200, "churn")
         assert churn.calls == ["/v2/models/churn/infer"]
+
+
+async def test_each_of_a_call_is_answered_by_the_own_deadline(churn, clv):
+    async with open_http() as http:
+        metrics = UpstreamMetrics(CollectorRegistry())
+
+        def model(stub, outputs):
+            client = ModelClient(
+                f"{stub.model}-service", stub.model, stub.url, http, metrics, input_schema_hash(ELEVEN), outputs
+            )
+            return Model(client)
+
+        models = Models(model(churn, CHURN_OUTPUTS), model(clv, CLV_OUTPUTS), Policy())
+        customer = Customer.model_validate(a_customer())
+
+        def ask(within_s):
+            deadline = asyncio.get_running_loop().time() + within_s
+            return asyncio.create_task(predict_one(customer, models, deadline=deadline, is_lenient=True))
+
+        churn.release.clear()
+        patient, hasty = ask(30.0), ask(0.3)
+        assert (await hasty).missing == ("churn",)
+        assert not patient.done()
+        churn.release.set()
+        assert (await patient).missing == ()
+    assert churn.calls[0] == "/v2/models/churn/infer"
+    assert churn.calls.count("/v2/models/churn/infer") == 1
+
+
+MANY = [a_customer(accountLength=number % 243) for number in range(ROWS_PER_CALL + 1)]
+
+
+def test_a_half_that_is_missing_in_a_part_of_a_batch_is_missing_everywhere(client, churn):
+    def refuse_the_last_part(request):
+        return churn.valid_infer(request) if n_rows_of(request) == ROWS_PER_CALL else (500, {}, b"{}")
+
+    churn.infer = refuse_the_last_part
+    assert client.post("/batch-predict", json=MANY).status_code == 503
+    reply = client.post("/batch-predict", json=MANY, headers=LENIENT)
+    assert (reply.status_code, reply.headers["X-Degraded"], reply.json()["count"]) == (200, "churn", len(MANY))
+    predictions = reply.json()["predictions"]
+    assert {(each["churn_probability"], each["estimated_clv"]) for each in predictions} == {(None, 12_000.0)}
+
+
+def test_a_batch_during_which_a_model_is_replaced_is_answered_by_one_version(client, churn):
+    for churn.version in ("2", "1"):
+        assert client.post("/predict", json=a_customer()).status_code == 200
+
+    def replaced_after_the_first_part(request):
+        return churn.valid_infer(request, model_version="1" if n_rows_of(request) == ROWS_PER_CALL else "2")
+
+    churn.infer = replaced_after_the_first_part
+    reply = client.post("/batch-predict?include=models", json=MANY).json()
+    assert reply["count"] == len(MANY)
+    assert {each["models"]["churn"]["version"] for each in reply["predictions"]} == {"2"}
+
+
+def test_a_locked_history_costs_the_id_and_not_the_answer(churn, clv, tmp_path):
+    with TestClient(create_app(settings_for(churn, clv, tmp_path, deadline_s=0.5))) as client:
+        assert "X-Prediction-Id" in client.post("/predict", json=a_customer()).headers
+        with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            reply = client.post("/predict", json=a_customer())
+            assert (reply.status_code, reply.json()["churn_probability"]) == (200, 0.25)
+            assert "X-Prediction-Id" not in reply.headers
+            other.execute("ROLLBACK")
+        assert "X-Prediction-Id" in client.post("/predict", json=a_customer()).headers
+        assert 'history_rows_total{outcome="lost"} 1.0' in client.get("/metrics").text
 
 
 def test_a_new_version_is_asked_for_its_metadata_and_named(client, churn):
@@ -303,13 +475,7 @@ def test_statistics_come_from_history_and_nothing_is_invented(client, churn):
         "monthly_revenue": None, "high_risk_customers": 0, "medium_risk_customers": 0, "low_risk_customers": 0,
     }  # fmt: skip
     client.post("/batch-predict", json=[a_customer(customerId="a"), a_customer(customerId="b"), a_customer()])
-    churn.infer = lambda request: churn.valid_infer(
-        request,
-        outputs=[
-            {"name": "churn_probability", "shape": [1], "datatype": "FP64", "data": [0.9]},
-            {"name": "variant", "shape": [1], "datatype": "BYTES", "data": ["usage"]},
-        ],
-    )
+    churn.infer = lambda request: churn.valid_infer(request, {"churn_probability": [0.9]})
     client.post("/predict", json=a_customer(customerId="a"))
     stats = client.get("/stats").json()
     assert (stats["total_customers"], stats["avg_clv"], stats["monthly_revenue"]) == (3, 12_000.0, 180.0)

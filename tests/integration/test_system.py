@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, r2_score, roc_auc_score
 
-from support.builders import CHURN_MODELS, CLV_MODELS, PUBLIC_DATA, ROOT, a_customer, some_customers, with_usage
+from support.builders import (
+    CHURN_MODELS,
+    CLV_MODELS,
+    PUBLIC_DATA,
+    ROOT,
+    a_customer,
+    some_customers,
+    v2_request,
+    with_usage,
+)
 from support.servers import churn_service, clean_environ, clv_service, gateway, system, wait_until
 
 LENIENT = {"Prefer": "handling=lenient"}
@@ -214,6 +223,38 @@ def test_each_service_ends_by_itself_when_it_is_told_to(tmp_path):
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(timeout=15) for process in processes] == [0, 0, 0]
+
+
+def test_a_gateway_that_is_about_to_stop_answers_to_the_end_and_asks_for_other_connections(tmp_path):
+    with (
+        churn_service() as churn,
+        clv_service() as clv,
+        gateway(churn.url, clv.url, tmp_path / "history.db", DRAIN_S="60") as front,
+        httpx.Client(base_url=front.url, trust_env=False, timeout=20) as http,
+    ):
+        assert "Connection" not in http.post("/predict", json=a_customer()).headers
+        front.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: http.get("/readyz").status_code == 503, what="the gateway to leave the pool")
+        for path in ("/predict", "/batch-predict"):  # each over a connection of its own
+            reply = http.post(path, json=a_customer() if path == "/predict" else [a_customer()])
+            assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
+            assert "X-Prediction-Id" in reply.headers
+        assert http.get("/nothing").headers["Connection"] == "close"
+        front.process.send_signal(signal.SIGTERM)  # the second signal ends it at once
+        assert front.process.wait(timeout=15) == 0
+
+
+def test_a_model_service_that_is_about_to_stop_answers_to_the_end_and_asks_for_other_connections():
+    with (
+        churn_service(DRAIN_S="60") as churn,
+        httpx.Client(base_url=churn.url, trust_env=False, timeout=20) as http,
+    ):
+        churn.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: http.get("/v2/health/ready").status_code == 503, what="the service to leave the pool")
+        reply = http.post("/v2/models/churn/infer", json=v2_request([a_customer()]))
+        assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
+        churn.process.send_signal(signal.SIGTERM)
+        assert churn.process.wait(timeout=15) == 0
 
 
 def start(module, **settings):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from telelink_shared.customer import Row
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
+class HistoryRow(NamedTuple):
     """One prediction for one customer. A batch shares its prediction id; `row_number` counts within it.
 
     Attributes:
         created_at_ms: Unix time in milliseconds.
-        customer_json: the customer's fields as they were understood.
+        customer: the customer's values as they were understood, in the order of `COLUMNS`.
         churn_version, churn_variant, clv_version, clv_variant: what answered; None where that half is missing.
     """
 
@@ -22,7 +23,6 @@ class HistoryRow:
     created_at_ms: int
     request_id: str
     customer_id: str | None
-    customer_json: str
     churn_probability: float | None
     churn_risk: str | None
     estimated_clv: float | None
@@ -34,6 +34,7 @@ class HistoryRow:
     clv_version: str | None
     clv_variant: str | None
     policy_version: str
+    customer: Row
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class PortfolioStats:
 class HistoryStore(Protocol):
     """Keeps predictions."""
 
-    async def add(self, rows: Sequence[HistoryRow]) -> bool:
-        """Store the rows durably, all or none. False when they could not be stored; never raises for that."""
+    async def add(self, rows: Sequence[HistoryRow], *, deadline: float) -> bool:
+        """Store the rows, all or none, so that they outlive this process. False when that failed; never raises for it.
+
+        Args:
+            deadline: on the event loop's clock; what is not stored by then is given up.
+        """
         ...
 
     async def stats(self) -> PortfolioStats:

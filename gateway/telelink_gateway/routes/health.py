@@ -47,7 +47,7 @@ class ServicesReply(BaseModel):
 @router.get("/health")
 async def health(uses: Uses) -> HealthReply:
     """Whether both models can answer."""
-    churn, clv = await asyncio.gather(uses.churn.status(), uses.clv.status())
+    churn, clv = await asyncio.gather(uses.models.churn.client.status(), uses.models.clv.client.status())
     return HealthReply(
         status="healthy" if churn.is_ready and clv.is_ready else "degraded",
         churn_model="loaded" if churn.is_ready else "not loaded",
@@ -59,7 +59,7 @@ async def health(uses: Uses) -> HealthReply:
 @router.get("/v1/services")
 async def services(uses: Uses) -> ServicesReply:
     """State, address, model version, latency and last error of each model service."""
-    statuses = await asyncio.gather(uses.churn.status(), uses.clv.status())
+    statuses = await asyncio.gather(uses.models.churn.client.status(), uses.models.clv.client.status())
     return ServicesReply(services=[ServiceReply.model_validate(status, from_attributes=True) for status in statuses])
 
 

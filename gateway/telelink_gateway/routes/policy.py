@@ -34,9 +34,11 @@ class ProblemReply(BaseModel):
 @router.get("/v1/policy", tags=["decisions"])
 async def policy(uses: Uses) -> PolicyReply:
     """The policy in force."""
-    if uses.clv.latest_metadata is None:
-        await uses.clv.status()
-    return PolicyReply.model_validate(policy_in_force(uses.policy, uses.clv.latest_metadata), from_attributes=True)
+    if uses.models.clv.client.latest_metadata is None:
+        await uses.models.clv.client.status()
+    return PolicyReply.model_validate(
+        policy_in_force(uses.models.policy, uses.models.clv.client.latest_metadata), from_attributes=True
+    )
 
 
 @router.get("/problems/{code}", tags=["errors"])

@@ -4,40 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from telelink_gateway import predicting
 from telelink_gateway.history.store import HistoryRow
-from telelink_gateway.predicting import Outcome, Prediction, predict
-from telelink_gateway.resources import Resources, Uses
-from telelink_gateway.upstream.client import Answer
-from telelink_shared.customer import Customer
+from telelink_gateway.predicting import Outcome
+from telelink_gateway.resources import Resources, resources_of
+from telelink_gateway.unknown_fields import would_help
+from telelink_gateway.upstream.answer import Answer
+from telelink_shared.customer import COLUMNS, Customer, Row
 from telelink_shared.problem import FieldError, InvalidInput, TooLarge
-from telelink_shared.web.json_body import read_body, validate_json
+from telelink_shared.reasons import GROUP_NAMES, RISK, VALUE, Effect, sentence
+from telelink_shared.web.json_body import read_body, validate_json, validate_many
 from telelink_shared.web.openapi import json_body_of
-from telelink_shared.web.request_id import current_request_id
+from telelink_shared.web.request_id import current_request_id, new_id
 
 SINGLE_LIMIT_BYTES: Final = 64 * 1024
 # As in the frontend's client_max_body_size.
 BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
 MAX_CUSTOMERS: Final = 10_000
-INCLUDES: Final = ("models", "policy", "value_at_risk")
+# A customer has twenty fields.
+MAX_MEMBERS: Final = 32
+# A stored prediction is worth so much waiting beyond the deadline.
+HISTORY_GRACE_S: Final = 0.1
+INCLUDES: Final = ("interval", "models", "policy", "reasons", "value_at_risk")
+# 512 answers of each model for every customer.
+MAX_EXPLAINED: Final = 1_000
 
 _CUSTOMER: Final = TypeAdapter(Customer)
-_CUSTOMERS: Final = TypeAdapter(list[Customer])
+# The first customer that is not valid ends it: a list of all that is wrong in 10,000 of them would take seconds.
+_CUSTOMERS: Final[TypeAdapter[list[Customer]]] = TypeAdapter(
+    Annotated[list[Customer], Field(max_length=MAX_CUSTOMERS, fail_fast=True)]
+)
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The body is not JSON", **_PROBLEM},
     413: {"description": "The body is too large", **_PROBLEM},
     422: {"description": "A field is not valid; `errors` points to it", **_PROBLEM},
     503: {"description": "A model service cannot answer; see Retry-After", **_PROBLEM},
+}
+PARAMETER_PREFER: Final[dict[str, Any]] = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`handling=lenient` (RFC 7240): when one model service is out, the other half is answered",
+    "schema": {"type": "string"},
 }
 _PARAMETERS: Final = [
     {
@@ -47,13 +65,7 @@ _PARAMETERS: Final = [
         "description": f"Further objects in the reply, separated by commas: {', '.join(INCLUDES)}",
         "schema": {"type": "string", "example": "models,value_at_risk"},
     },
-    {
-        "name": "Prefer",
-        "in": "header",
-        "required": False,
-        "description": "`handling=lenient` (RFC 7240): when one model service is out, the other half is answered",
-        "schema": {"type": "string"},
-    },
+    PARAMETER_PREFER,
 ]
 
 router = APIRouter(tags=["predictions"])
@@ -77,6 +89,8 @@ class BatchReply(BaseModel):
 
 
 def _includes(request: Request) -> frozenset[str]:
+    if not request.scope["query_string"]:
+        return frozenset()
     asked = {name.strip() for value in request.query_params.getlist("include") for name in value.split(",")} - {""}
     if asked - set(INCLUDES):
         message = f"include takes {', '.join(INCLUDES)}"
@@ -86,16 +100,42 @@ def _includes(request: Request) -> frozenset[str]:
     return frozenset(asked)
 
 
-def _is_lenient(request: Request) -> bool:
+def is_lenient(request: Request) -> bool:
+    """Whether the client takes half an answer (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("prefer")).lower().replace(" ", "").replace('"', "")
     return "handling=lenient" in preferences.replace(";", ",").split(",")
 
 
-def _model(answer: Answer | None, variant: str | None) -> dict[str, Any] | None:
-    return None if answer is None else {"name": answer.model, "version": answer.version, "variant": variant}
+def _model(answer: Answer | None, variant: str | None, row: Row) -> dict[str, Any] | None:
+    if answer is None or variant is None:
+        return None
+    variants = answer.metadata.parameters.get("variants", ())
+    return {
+        "name": answer.model,
+        "version": answer.version,
+        "variant": variant,
+        "would_help": would_help(variants, variant, row),
+    }
 
 
-def _shape(prediction: Prediction, outcome: Outcome, includes: frozenset[str]) -> dict[str, Any]:
+def _reasons(answer: Answer | None, position: int, row: Row, effect: Effect) -> dict[str, Any] | None:
+    if answer is None:
+        return None
+    customer = dict(zip(COLUMNS, row, strict=True))
+    n_groups = len(GROUP_NAMES)
+    values = answer.columns["reasons"][position * n_groups : (position + 1) * n_groups]
+    contributions = sorted(zip(GROUP_NAMES, values, strict=True), key=lambda each: -abs(each[1]))
+    return {
+        "baseline": answer.columns["reasons_baseline"][position],
+        "contributions": [
+            {"group": group, "contribution": value, "phrase": sentence(group, customer, value, effect)}
+            for group, value in contributions
+        ],
+    }
+
+
+def _shape(position: int, outcome: Outcome, includes: frozenset[str]) -> dict[str, Any]:
+    prediction = outcome.predictions[position]
     decision = prediction.decision
     reply: dict[str, Any] = {
         "churn_probability": prediction.churn_probability,
@@ -104,13 +144,26 @@ def _shape(prediction: Prediction, outcome: Outcome, includes: frozenset[str]) -
         "recommendation": decision.recommendation,
         "confidence": decision.confidence,
     }
+    if not includes:
+        return reply
+    row = outcome.rows[position]
+    if "interval" in includes:
+        reply["interval"] = {
+            "churn_probability": prediction.churn_interval,
+            "estimated_clv": prediction.clv_interval,
+        }
     if "models" in includes:
         reply["models"] = {
-            "churn": _model(outcome.churn, prediction.churn_variant),
-            "clv": _model(outcome.clv, prediction.clv_variant),
+            "churn": _model(outcome.churn, prediction.churn_variant, row),
+            "clv": _model(outcome.clv, prediction.clv_variant, row),
         }
     if "policy" in includes:
         reply["policy"] = asdict(outcome.policy)
+    if "reasons" in includes:
+        reply["reasons"] = {
+            "churn": _reasons(outcome.churn, position, row, RISK),
+            "clv": _reasons(outcome.clv, position, row, VALUE),
+        }
     if "value_at_risk" in includes:
         reply["value_at_risk"] = {"usd": decision.value_at_risk_usd}
     return reply
@@ -119,85 +172,96 @@ def _shape(prediction: Prediction, outcome: Outcome, includes: frozenset[str]) -
 def _history_rows(customers: Sequence[Customer], outcome: Outcome, prediction_id: str) -> list[HistoryRow]:
     now_ms = time.time_ns() // 1_000_000
     request_id = current_request_id()
-    churn_version = outcome.churn.version if outcome.churn else None
-    clv_version = outcome.clv.version if outcome.clv else None
+    churn_version, clv_version = outcome.versions
+    policy_version = outcome.policy.version
     return [
         HistoryRow(
-            prediction_id=prediction_id,
-            row_number=number,
-            created_at_ms=now_ms,
-            request_id=request_id,
-            customer_id=customer.customer_id,
-            customer_json=customer.model_dump_json(exclude_none=True, exclude={"customer_id"}),
-            churn_probability=prediction.churn_probability,
-            churn_risk=prediction.decision.tier,
-            estimated_clv=prediction.estimated_clv,
-            monthly_revenue=prediction.monthly_revenue,
-            recommendation=prediction.decision.recommendation,
-            confidence=prediction.decision.confidence,
-            churn_version=churn_version,
-            churn_variant=prediction.churn_variant,
-            clv_version=clv_version,
-            clv_variant=prediction.clv_variant,
-            policy_version=outcome.policy.version,
+            prediction_id,
+            number,
+            now_ms,
+            request_id,
+            customer.customer_id,
+            prediction.churn_probability,
+            prediction.decision.tier,
+            prediction.estimated_clv,
+            prediction.monthly_revenue,
+            prediction.decision.recommendation,
+            prediction.decision.confidence,
+            churn_version,
+            prediction.churn_variant,
+            clv_version,
+            prediction.clv_variant,
+            policy_version,
+            row,
         )
-        for number, (customer, prediction) in enumerate(zip(customers, outcome.predictions, strict=True))
+        for number, (customer, prediction, row) in enumerate(
+            zip(customers, outcome.predictions, outcome.rows, strict=True)
+        )
     ]
 
 
-async def _predict(
-    request: Request, uses: Resources, customers: Sequence[Customer], *, deadline_s: float
+async def _reply(
+    uses: Resources, customers: Sequence[Customer], outcome: Outcome, includes: frozenset[str], *, deadline: float
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Replies in the order of the customers, and the headers that go with them."""
-    includes = _includes(request)
-    outcome = await predict(
-        customers,
-        churn=uses.churn,
-        clv=uses.clv,
-        policy=uses.policy,
-        deadline=asyncio.get_running_loop().time() + deadline_s,
-        is_lenient=_is_lenient(request),
-    )
+    """Replies in the order of the customers, stored, and the headers that go with them."""
     headers = {"Cache-Control": "no-store"}
     if outcome.missing:
         headers["X-Degraded"] = ", ".join(outcome.missing)
-    prediction_id = uuid.uuid4().hex
-    if await uses.history.add(_history_rows(customers, outcome, prediction_id)):
+    prediction_id = new_id()
+    rows = _history_rows(customers, outcome, prediction_id)
+    if await uses.history.add(rows, deadline=deadline + HISTORY_GRACE_S):
         headers["X-Prediction-Id"] = prediction_id
-    return [_shape(prediction, outcome, includes) for prediction in outcome.predictions], headers
+    return [_shape(position, outcome, includes) for position in range(len(customers))], headers
 
 
 @router.post(
     "/predict",
     response_model=PredictionReply,
-    responses=_RESPONSES,
+    responses=RESPONSES,
     openapi_extra={**json_body_of(Customer), "parameters": _PARAMETERS},
 )
-async def predict_one(request: Request, uses: Uses) -> Response:
+async def predict_one(request: Request) -> Response:
     """Churn risk, lifetime value and advice for one customer.
 
     `X-Prediction-Id` names the stored prediction; without that header it was not stored.
     """
+    uses = resources_of(request)
     customer = validate_json(_CUSTOMER, await read_body(request, limit_bytes=SINGLE_LIMIT_BYTES))
-    (reply,), headers = await _predict(request, uses, [customer], deadline_s=uses.settings.deadline_s)
+    includes, lenient = _includes(request), is_lenient(request)
+    deadline = asyncio.get_running_loop().time() + uses.settings.deadline_s
+    if "reasons" in includes:
+        outcome = await predicting.predict_many(
+            [customer], uses.models, deadline=deadline, is_lenient=lenient, with_reasons=True
+        )
+    else:
+        outcome = await predicting.predict_one(customer, uses.models, deadline=deadline, is_lenient=lenient)
+    (reply,), headers = await _reply(uses, [customer], outcome, includes, deadline=deadline)
     return Response(to_json(reply), headers=headers, media_type="application/json")
 
 
 @router.post(
     "/batch-predict",
     response_model=BatchReply,
-    responses=_RESPONSES,
+    responses=RESPONSES,
     openapi_extra={**json_body_of(Customer, many=True), "parameters": _PARAMETERS},
 )
-async def predict_batch(request: Request, uses: Uses) -> Response:
+async def predict_batch(request: Request) -> Response:
     """The same for up to 10,000 customers at once, in their order. `X-Prediction-Id` names the whole batch."""
-    customers = validate_json(_CUSTOMERS, await read_body(request, limit_bytes=BATCH_LIMIT_BYTES))
-    if len(customers) > MAX_CUSTOMERS:
-        raise TooLarge(f"A batch may have at most {MAX_CUSTOMERS:,} customers. Split it into several requests.")
+    uses = resources_of(request)
+    body = await read_body(request, limit_bytes=BATCH_LIMIT_BYTES)
+    customers = validate_many(_CUSTOMERS, body, max_values=MAX_CUSTOMERS * MAX_MEMBERS, max_members=MAX_MEMBERS)
+    includes, lenient = _includes(request), is_lenient(request)
     replies: list[dict[str, Any]] = []
     headers = {"Cache-Control": "no-store"}
     if customers:
-        replies, headers = await _predict(request, uses, customers, deadline_s=uses.settings.batch_deadline_s)
+        with_reasons = "reasons" in includes
+        if with_reasons and len(customers) > MAX_EXPLAINED:
+            raise TooLarge(f"Reasons are told for at most {MAX_EXPLAINED:,} customers at once. Split the batch.")
+        deadline = asyncio.get_running_loop().time() + uses.settings.batch_deadline_s
+        outcome = await predicting.predict_many(
+            customers, uses.models, deadline=deadline, is_lenient=lenient, with_reasons=with_reasons
+        )
+        replies, headers = await _reply(uses, customers, outcome, includes, deadline=deadline)
     return Response(
         to_json({"predictions": replies, "count": len(replies)}), headers=headers, media_type="application/json"
     )

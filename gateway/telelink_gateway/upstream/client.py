@@ -1,84 +1,36 @@
-"""Asks one model service, and turns whatever a network can do into an answer or one of our problems.
-
-The only module that imports httpx.
-"""
+"""Asks one model service, and turns whatever a network can do into an answer or one of our problems."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import cache
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
 
-import httpx
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from pydantic import BaseModel, FiniteFloat, ValidationError
 from pydantic_core import from_json, to_json
 
-from telelink_shared.inference import InferResponse, ModelMetadata, Tensor
+from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, InvalidReply, checked_columns
+from telelink_gateway.upstream.http import CallFailed, Http
+from telelink_shared.inference import InferResponse, ModelMetadata
 from telelink_shared.problem import ModelUnavailable
 from telelink_shared.web.metrics import BUCKETS_S
-from telelink_shared.web.request_id import forwarded_headers
 
-# The pool is never contended: a call that waited for a slot would leak it when cancelled (encode/httpcore#1093).
-_MAX_CONNECTIONS: Final = 1024
 _RETRY_AFTER_S: Final = 2
 # How long an answer to "are you there?" is good for, and how long it may take.
 _STATUS_AGE_S: Final = 0.5
 _STATUS_TIMEOUT_S: Final = 1.0
-# All that httpx can raise; the last three stand outside its tree of errors.
-_HTTP_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+# A service has one version at a time, and a second while it is replaced.
+_MAX_VERSIONS: Final = 8
+_JSON: Final = {"content-type": "application/json"}
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What an output of a reply must be.
-
-    Attributes:
-        name: of the tensor.
-        lower, upper: every number lies between them; None for a tensor of words.
-        may_be_unknown: null is a valid value.
-    """
-
-    name: str
-    lower: float | None = None
-    upper: float | None = None
-    may_be_unknown: bool = False
-
-    def accepts(self, tensor: Tensor, n_rows: int) -> bool:
-        """Whether the tensor has one valid value for each row."""
-        if len(tensor.data) != n_rows:
-            return False
-        if self.lower is None or self.upper is None:
-            return all(isinstance(value, str) for value in tensor.data)
-        lower, upper = self.lower, self.upper
-        return all(
-            lower <= value <= upper
-            if isinstance(value, (float, int)) and value is not True and value is not False
-            # NaN fails the comparison
-            else self.may_be_unknown and value is None
-            for value in tensor.data
-        )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A checked reply of a model service.
-
-    Attributes:
-        metadata: of the version that answered.
-        columns: values by output name, one for each customer.
-    """
-
-    model: str
-    version: str
-    metadata: ModelMetadata
-    columns: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -120,20 +72,23 @@ class UpstreamMetrics:
             buckets=BUCKETS_S,
             registry=registry,
         )
+        self.shed = Counter(
+            "upstream_shed_total", "Customers refused since too many were waiting", ("service",), registry=registry
+        )
 
 
-@asynccontextmanager
-async def open_http() -> AsyncIterator[httpx.AsyncClient]:
-    """One connection pool for all model services. Proxies of the environment are not for them."""
-    limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=64, keepalive_expiry=30)
-    # The deadline around each call ends it; these only bound what goes wrong below it.
-    timeout = httpx.Timeout(10.0, connect=1.0)
-    async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http:
-        yield http
+class Refused(Exception):
+    """The service will not take these customers (a status of the 400s): asking again, or another, will not help."""
 
 
-class _Invalid(Exception):
-    """The service answered, but not with what it should have; the message is for the log."""
+@cache
+def _outputs_json(outputs: tuple[Expected, ...]) -> bytes:
+    return to_json([{"name": output.name} for output in outputs])
+
+
+class _Variant(BaseModel, strict=True):
+    name: str
+    needs: list[str]
 
 
 class _Parameters(BaseModel, strict=True):
@@ -142,6 +97,7 @@ class _Parameters(BaseModel, strict=True):
     input_schema_hash: str = ""
     quantiles: dict[str, dict[str, FiniteFloat]] = {}
     notes: list[str] = []
+    variants: list[_Variant] = []
 
 
 @dataclass
@@ -152,7 +108,7 @@ class ModelClient:
         service: the service's name, as operators know it.
         model: the model's name in the protocol.
         url: its address.
-        http: the pool.
+        http: how it is reached.
         schema_hash: of the input schema that this gateway sends.
         expected: outputs that are asked for and checked.
     """
@@ -160,7 +116,7 @@ class ModelClient:
     service: str
     model: str
     url: str
-    http: httpx.AsyncClient
+    http: Http
     metrics: UpstreamMetrics
     schema_hash: str
     expected: tuple[Expected, ...]
@@ -171,34 +127,39 @@ class ModelClient:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._outputs_json = to_json([{"name": output.name} for output in self.expected])
         self._infer_url = f"{self.url}/v2/models/{self.model}/infer"
 
-    async def infer(self, inputs_json: bytes, *, n_rows: int, deadline: float) -> Answer:
-        """The model's outputs for a batch.
+    async def infer(
+        self, inputs: Inputs, *, headers: Mapping[str, str], deadline: float, with_reasons: bool = False
+    ) -> Answer:
+        """The model's outputs for customers.
 
         Args:
-            inputs_json: the protocol's `inputs`, already serialised.
-            n_rows: number of customers in them.
+            headers: tell the service which request this belongs to.
             deadline: on the event loop's clock; the answer is there by then or not at all.
+            with_reasons: also what each group of fields adds.
 
         Raises:
             ModelUnavailable: no valid answer by the deadline.
+            Refused: the service is well, but does not take one of the customers.
         """
         started = time.perf_counter()
         outcome = "error"
         try:
             async with asyncio.timeout_at(deadline):
-                answer = await self._ask(inputs_json, n_rows)
+                answer = await self._ask(inputs, headers, (*self.expected, *REASONS) if with_reasons else self.expected)
             outcome = "ok"
         except TimeoutError as error:
             outcome = "timeout"
-            raise self._unavailable("no answer within the deadline") from error
-        except _HTTP_ERRORS as error:
-            raise self._unavailable(f"{type(error).__name__}: {error}") from error
-        except _Invalid as error:
+            raise self.unavailable("no answer within the deadline", headers) from error
+        except CallFailed as error:
+            raise self.unavailable(str(error), headers) from error
+        except InvalidReply as error:
             outcome = "invalid"
-            raise self._unavailable(str(error)) from error
+            raise self.unavailable(str(error), headers) from error
+        except Refused:
+            outcome = "refused"
+            raise
         else:
             self._last_error = None
             return answer
@@ -206,44 +167,42 @@ class ModelClient:
             self.metrics.calls.labels(self.service, outcome).inc()
             self.metrics.durations.labels(self.service).observe(time.perf_counter() - started)
 
-    async def _ask(self, inputs_json: bytes, n_rows: int) -> Answer:
-        body = b'{"inputs":%b,"outputs":%b}' % (inputs_json, self._outputs_json)
-        headers = {"content-type": "application/json", **forwarded_headers()}
-        reply = await self.http.post(self._infer_url, content=body, headers=headers)
-        if reply.status_code != httpx.codes.OK:
-            raise _Invalid(f"status {reply.status_code}")
+    async def _ask(self, inputs: Inputs, headers: Mapping[str, str], outputs: tuple[Expected, ...]) -> Answer:
+        body = b'{"inputs":%b,"outputs":%b}' % (inputs.json, _outputs_json(outputs))
+        reply = await self.http.call("POST", self._infer_url, {**_JSON, **headers}, body)
+        if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise Refused
+        if reply.status != HTTPStatus.OK:
+            raise InvalidReply(f"status {reply.status}")
         try:
-            message = InferResponse.model_validate(from_json(reply.content))
+            message = InferResponse.model_validate(from_json(reply.body))
         except (ValueError, ValidationError) as error:
-            raise _Invalid("the reply is not a message of the protocol") from error
+            raise InvalidReply("the reply is not a message of the protocol") from error
         if message.model_name != self.model:
-            raise _Invalid("another model answered")
-        tensors = {tensor.name: tensor for tensor in message.outputs}
-        for expected in self.expected:
-            tensor = tensors.get(expected.name)
-            if tensor is None or not expected.accepts(tensor, n_rows):
-                raise _Invalid(f"output {expected.name} is missing or not valid")
-        metadata = self._metadata.get(message.model_version) or await self._describe(message.model_version)
-        columns = {expected.name: tensors[expected.name].data for expected in self.expected}
-        return Answer(self.model, message.model_version, metadata, columns)
+            raise InvalidReply("another model answered")
+        columns, invalid = checked_columns(message, outputs, inputs.n_rows)
+        metadata = self._metadata.get(message.model_version) or await self._describe(headers, message.model_version)
+        return Answer(self.model, message.model_version, metadata, columns, invalid)
 
-    async def _describe(self, version: str | None = None) -> ModelMetadata:
+    async def _describe(self, headers: Mapping[str, str], version: str | None = None) -> ModelMetadata:
         """Metadata of the served version, or of the one that just answered."""
-        path = f"/v2/models/{self.model}" + (f"/versions/{version}" if version else "")
-        reply = await self.http.get(self.url + path, headers=forwarded_headers())
-        if reply.status_code != httpx.codes.OK:
-            raise _Invalid(f"status {reply.status_code} for the model's metadata")
+        path = f"/v2/models/{self.model}" + (f"/versions/{quote(version, safe='')}" if version else "")
+        reply = await self.http.call("GET", self.url + path, headers)
+        if reply.status != HTTPStatus.OK:
+            raise InvalidReply(f"status {reply.status} for the model's metadata")
         try:
-            metadata = ModelMetadata.model_validate(from_json(reply.content))
+            metadata = ModelMetadata.model_validate(from_json(reply.body))
             parameters = _Parameters.model_validate(metadata.parameters)
         except (ValueError, ValidationError) as error:
-            raise _Invalid("the metadata is not a message of the protocol") from error
+            raise InvalidReply("the metadata is not a message of the protocol") from error
         if metadata.name != self.model or not metadata.versions:
-            raise _Invalid("the metadata is about another model")
+            raise InvalidReply("the metadata is about another model")
         if version is not None and version not in metadata.versions:
-            raise _Invalid("the metadata is about another version")
+            raise InvalidReply("the metadata is about another version")
         if parameters.input_schema_hash != self.schema_hash:
-            raise _Invalid("the service was built for another input schema than this gateway")
+            raise InvalidReply("the service was built for another input schema than this gateway")
+        if len(self._metadata) >= _MAX_VERSIONS:
+            self._metadata.clear()
         self._metadata[version or metadata.versions[-1]] = metadata
         self._latest = metadata
         return metadata
@@ -253,9 +212,15 @@ class ModelClient:
         """What the service last said of its model; None before it ever did."""
         return self._latest
 
-    def _unavailable(self, reason: str) -> ModelUnavailable:
+    def unavailable(self, reason: str, headers: Mapping[str, str]) -> ModelUnavailable:
+        """The problem to tell a client; the reason is for the log and for operators.
+
+        Args:
+            headers: of the request that failed.
+        """
         self._last_error = reason
-        log.warning("model service failed", upstream=self.service, reason=reason)
+        request_id = headers.get("x-request-id", "")
+        log.warning("model service failed", upstream=self.service, reason=reason, request_id=request_id)
         return ModelUnavailable(
             f"The {self.service} cannot answer right now. Try again in a few seconds.", retry_after_s=_RETRY_AFTER_S
         )
@@ -275,14 +240,14 @@ class ModelClient:
         reason: str | None
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                reply = await self.http.get(f"{self.url}/v2/models/{self.model}/ready")
+                reply = await self.http.call("GET", f"{self.url}/v2/models/{self.model}/ready", {})
                 latency_ms: float | None = round((time.perf_counter() - started) * 1e3, 3)
-                state = "ready" if reply.status_code == httpx.codes.OK else "not ready"
-                metadata = await self._describe()
+                state = "ready" if reply.status == HTTPStatus.OK else "not ready"
+                metadata = await self._describe({})
                 version, notes = metadata.versions[-1], tuple(map(str, metadata.parameters.get("notes", ())))
                 reason = self._last_error
-        except (TimeoutError, *_HTTP_ERRORS) as error:
-            state, latency_ms, reason = "unreachable", None, str(error) or type(error).__name__
-        except _Invalid as error:
+        except (TimeoutError, CallFailed) as error:
+            state, latency_ms, reason = "unreachable", None, str(error) or "no answer within a second"
+        except InvalidReply as error:
             state, reason = "not ready", str(error)
         return ServiceStatus(self.service, state, self.url, self.model, version, latency_ms, reason, notes)

@@ -15,6 +15,7 @@ import telelink_gateway.settings
 from support.builders import CHURN_MODELS, CLV_MODELS, ROOT
 from telelink_churn.definition import CHURN
 from telelink_clv.definition import CLV
+from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, VARIANT_OUTPUT
 from telelink_shared.web.settings import PREFIX
 
 FOLDERS = ("gateway", "churn-service", "clv-service", "shared", "frontend", "tests")
@@ -125,18 +126,11 @@ def test_what_the_image_sets_is_said(folder):
     assert settings == {each for each in code(section(read(folder), "Settings")) if "=" in each}
 
 
-def test_the_frontends_settings_are_those_of_its_template_and_image():
-    template = (ROOT / "frontend" / "nginx" / "templates" / "server.conf.template").read_text(encoding="utf-8")
+def test_the_frontends_settings_are_those_of_its_image():
     dockerfile = (ROOT / "frontend" / "Dockerfile").read_text(encoding="utf-8")
     rows = table(section(read("frontend"), "Settings"), "name")
-    assert {row[0] for row in rows} == {f"`{name}`" for name in re.findall(r"\$\{(\w+)\}", template)}
     image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile))
-    # The base image makes the list of name servers by itself when it is told to.
-    assert image.pop("NGINX_ENTRYPOINT_LOCAL_RESOLVERS") == "1"
-    assert {code(name)[0]: code(default)[0] for name, default, _ in rows} == {
-        "NGINX_LOCAL_RESOLVERS": "/etc/resolv.conf",
-        **image,
-    }
+    assert {code(name)[0]: code(default)[0] for name, default, _ in rows} == image
 
 
 def test_the_gateways_table_of_endpoints_is_complete():
@@ -201,7 +195,18 @@ def test_the_request_in_the_churn_services_readme_is_answered_by_both_services(d
     with TestClient(create_app(settings)) as client:
         reply = client.post(f"/v2/models/{definition.name}/infer", content=body)
     assert reply.status_code == 200
-    assert [tensor["name"] for tensor in reply.json()["outputs"]] == [output.name for output in definition.outputs]
+    assert [tensor["name"] for tensor in reply.json()["outputs"]] == list(definition.standard_outputs)
+
+
+def test_the_churn_services_readme_explains_every_output_that_waits_for_its_name():
+    rows = table(read("churn-service"), "output")
+    on_request = [output.name for output in CHURN.outputs if output.on_request]
+    assert [name for row in rows for name in code(row[0])] == [
+        *on_request,
+        VARIANT_OUTPUT,
+        REASONS_OUTPUT,
+        BASELINE_OUTPUT,
+    ]
 
 
 def test_the_lifetime_value_services_readme_explains_every_output():

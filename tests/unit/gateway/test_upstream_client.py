@@ -5,23 +5,34 @@ import inspect
 import json
 from collections.abc import Callable
 
+import aiohttp
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from support.stub_model import StubModel
 from telelink_gateway.predicting import CLV_OUTPUTS
-from telelink_gateway.upstream.client import Answer, ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.answer import Answer, Inputs
+from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.http import Http
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN
 from telelink_shared.problem import ModelUnavailable
 
 Handler = Callable[[httpx.Request], httpx.Response]
-INPUTS = b'[{"name":"account_length","shape":[1],"datatype":"FP64","data":[1.0]}]'
+INPUTS = Inputs(b'[{"name":"account_length","shape":[1],"datatype":"FP64","data":[1.0]}]', 1)
 FAILURES = [
     error
     for error in (getattr(httpx, name) for name in httpx.__all__)
     if isinstance(error, type) and issubclass(error, Exception)
+]
+# What the transport hands on as it is.
+UNTRANSLATED = [
+    aiohttp.ClientError("secret-host"),
+    aiohttp.ClientPayloadError("secret-host"),
+    aiohttp.InvalidURL("secret-host"),
+    ConnectionResetError("secret-host"),
+    ValueError("secret-host"),
 ]
 
 
@@ -57,21 +68,20 @@ def service():
 
 
 @pytest.fixture
-async def client(service):
-    async with httpx.AsyncClient(transport=httpx.MockTransport(service.handle)) as http:
-        yield ModelClient(
-            "clv-service",
-            "clv",
-            "http://clv-service:8002",
-            http,
-            UpstreamMetrics(service.registry),
-            input_schema_hash(ELEVEN),
-            CLV_OUTPUTS,
-        )
+def client(service):
+    return ModelClient(
+        "clv-service",
+        "clv",
+        "http://clv-service:8002",
+        Http(httpx.MockTransport(service.handle)),
+        UpstreamMetrics(service.registry),
+        input_schema_hash(ELEVEN),
+        CLV_OUTPUTS,
+    )
 
 
 async def ask(client, *, within_s=10.0) -> Answer:
-    return await client.infer(INPUTS, n_rows=1, deadline=asyncio.get_running_loop().time() + within_s)
+    return await client.infer(INPUTS, headers={}, deadline=asyncio.get_running_loop().time() + within_s)
 
 
 async def problem_of(client, **how):
@@ -96,7 +106,14 @@ def made(error):
 async def test_a_valid_reply_is_an_answer_with_its_version_and_metadata(client, service):
     answer = await ask(client)
     assert (answer.model, answer.version) == ("clv", "1")
-    assert answer.columns == {"estimated_clv": [12_000.0], "monthly_revenue": [60.0], "variant": ["usage"]}
+    assert answer.columns == {
+        "estimated_clv": [12_000.0],
+        "clv_lower": [10_500.0],
+        "clv_upper": [13_500.0],
+        "monthly_revenue": [60.0],
+        "variant": ["usage"],
+    }
+    assert answer.invalid == frozenset()
     assert answer.metadata.versions == ["1"]
     assert service.calls("ok") == 1
 
@@ -114,6 +131,12 @@ async def test_every_error_of_the_library_becomes_our_problem_and_tells_no_detai
     assert problem.retry_after_s > 0
     assert "secret-host" not in problem.detail
     assert "clv-service" in problem.detail
+
+
+@pytest.mark.parametrize("error", UNTRANSLATED, ids=lambda error: type(error).__name__)
+async def test_what_the_transport_does_not_translate_becomes_our_problem_too(client, service, error):
+    service.infer = raises(error)
+    assert "secret-host" not in (await problem_of(client)).detail
 
 
 @pytest.mark.parametrize("where", ["ready", "describe"])
@@ -183,6 +206,11 @@ async def test_a_version_that_the_service_does_not_describe_is_not_believed(clie
                 {"quantiles": {"estimated_clv": {"0.75": None}}},
                 {"notes": 5},
                 {"notes": [5]},
+                {"variants": None},
+                {"variants": ["usage"]},
+                {"variants": [{"name": "usage"}]},
+                {"variants": [{"name": 5, "needs": []}]},
+                {"variants": [{"name": "usage", "needs": [5]}]},
             )
         ),
     ],

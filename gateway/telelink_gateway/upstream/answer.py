@@ -1,0 +1,122 @@
+"""What a model service is asked and what it answers, checked value by value: nothing is taken on trust."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from telelink_shared.customer import CATEGORIES, COLUMNS, USAGE, Row
+from telelink_shared.inference import InferResponse, ModelMetadata
+from telelink_shared.reasons import GROUP_NAMES
+
+
+class InvalidReply(Exception):
+    """The service answered, but not with what it should have; the message is for the log."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Customers as the protocol's `inputs`, serialised once for every service that is asked."""
+
+    json: bytes
+    n_rows: int
+
+
+def inputs_of(rows: Sequence[Row]) -> Inputs:
+    """One tensor for each column that any of these customers has."""
+    n_rows = len(rows)
+    tensors = [
+        {
+            "name": column,
+            "shape": [n_rows],
+            "datatype": "BYTES" if column in CATEGORIES else "FP64",
+            "data": values,
+        }
+        for column, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)
+        if column not in USAGE or any(value is not None for value in values)
+    ]
+    return Inputs(to_json(tensors), n_rows)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an output of a reply must be.
+
+    Attributes:
+        name: of the tensor.
+        lower, upper: every number lies between them; None for a tensor of words.
+        may_be_unknown: null is a valid value.
+        width: values for each customer.
+    """
+
+    name: str
+    lower: float | None = None
+    upper: float | None = None
+    may_be_unknown: bool = False
+    width: int = 1
+
+    def invalid_rows(self, values: Sequence[Any]) -> list[int]:
+        """Positions of values that cannot be."""
+        if self.lower is None or self.upper is None:
+            return [position // self.width for position, value in enumerate(values) if type(value) is not str]
+        lower, upper, none_is_fine = self.lower, self.upper, self.may_be_unknown
+        return [
+            position // self.width
+            for position, value in enumerate(values)
+            # NaN fails the comparison; a boolean is no number here.
+            if not (lower <= value <= upper if type(value) in (float, int) else none_is_fine and value is None)
+        ]
+
+
+_NO_LIMIT: Final = sys.float_info.max
+REASONS: Final = (
+    Expected("reasons", -_NO_LIMIT, _NO_LIMIT, width=len(GROUP_NAMES)),
+    Expected("reasons_baseline", -_NO_LIMIT, _NO_LIMIT),
+)
+"""What each group of fields adds to a model's output, and what there is to add it to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A checked reply of a model service.
+
+    Attributes:
+        metadata: of the version that answered.
+        columns: values by output name, one for each customer; of the reasons as many as there are groups.
+        invalid: rows that have a value which cannot be.
+    """
+
+    model: str
+    version: str
+    metadata: ModelMetadata
+    columns: Mapping[str, Sequence[Any]]
+    invalid: frozenset[int] = frozenset()
+
+    def of_row(self, position: int) -> Answer:
+        """The answer for one of the customers."""
+        columns = {name: values[position : position + 1] for name, values in self.columns.items()}
+        return Answer(self.model, self.version, self.metadata, columns)
+
+
+def checked_columns(
+    reply: InferResponse, expected: Sequence[Expected], n_rows: int
+) -> tuple[dict[str, Sequence[Any]], frozenset[int]]:
+    """The expected outputs by name, and the rows in which one of them cannot be.
+
+    Raises:
+        InvalidReply: an output is missing or has another number of rows.
+    """
+    tensors = {tensor.name: tensor.data for tensor in reply.outputs}
+    columns: dict[str, Sequence[Any]] = {}
+    invalid: set[int] = set()
+    for output in expected:
+        values = tensors.get(output.name)
+        if values is None or len(values) != n_rows * output.width:
+            raise InvalidReply(f"output {output.name} is missing or has another number of rows")
+        columns[output.name] = values
+        invalid.update(output.invalid_rows(values))
+    return columns, frozenset(invalid)

@@ -1,0 +1,99 @@
+"""One of the two models, as the rest of the gateway asks it: one customer together with others, or many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from telelink_gateway.upstream.answer import Answer, Inputs, inputs_of
+from telelink_gateway.upstream.batching import Batcher
+from telelink_gateway.upstream.client import ModelClient, Refused
+from telelink_shared.customer import Row
+from telelink_shared.problem import ModelUnavailable, Overloaded, Unavailable
+from telelink_shared.web.request_id import forwarded_headers
+
+AnswerOrProblem = Answer | Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    row: Row
+    headers: Mapping[str, str]
+
+
+class Model:
+    """A model service behind its client, with a batcher for single customers."""
+
+    def __init__(self, client: ModelClient) -> None:
+        self.client = client
+        self._batcher: Batcher[_Question, AnswerOrProblem] = Batcher(
+            self._answer, refused=self._overloaded, expired=self._too_late
+        )
+
+    def _overloaded(self) -> Overloaded:
+        self.client.metrics.shed.labels(self.client.service).inc()
+        return Overloaded(
+            "More requests are waiting than can be answered. Try again in a few seconds.", retry_after_s=2
+        )
+
+    def _too_late(self) -> ModelUnavailable:
+        return self.client.unavailable("no answer within the deadline", {})
+
+    def ask(self, row: Row, *, deadline: float) -> asyncio.Future[AnswerOrProblem]:
+        """The outputs for one customer, asked for together with whoever else asks now.
+
+        Args:
+            deadline: on the event loop's clock; the answer, or why there is none, is there by then.
+        """
+        return self._batcher.ask(_Question(row, forwarded_headers()), deadline=deadline)
+
+    async def ask_many(self, inputs: Inputs, *, deadline: float, with_reasons: bool = False) -> AnswerOrProblem:
+        """The outputs for many customers, in one call of their own: all of them or none."""
+        headers = forwarded_headers()
+        try:
+            answer = await self.client.infer(inputs, headers=headers, deadline=deadline, with_reasons=with_reasons)
+        except Refused:
+            return self.client.unavailable("the service refused the customers", headers)
+        except ModelUnavailable as problem:
+            return problem
+        if answer.invalid:
+            return self.client.unavailable(f"invalid values in {len(answer.invalid)} rows", headers)
+        return answer
+
+    async def _answer(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
+        """An answer to each. A customer that the service refuses, or has no valid answer to, harms no other."""
+        answers = await self._answer_together(questions, deadline)
+        return await self._answer_apart(questions, deadline) if answers is None else answers
+
+    async def _answer_together(
+        self, questions: Sequence[_Question], deadline: float
+    ) -> Sequence[AnswerOrProblem] | None:
+        """None when the service refuses one of them."""
+        inputs = inputs_of([question.row for question in questions])
+        try:
+            # Under the ids of the one that has waited longest: a call has room for one request.
+            answer = await self.client.infer(inputs, headers=questions[0].headers, deadline=deadline)
+        except ModelUnavailable as problem:
+            # Each its own: an exception that several raise gathers all their traces.
+            return [ModelUnavailable(problem.detail, retry_after_s=problem.retry_after_s) for _ in questions]
+        except Refused:
+            return None
+        return [
+            self.client.unavailable("invalid values", question.headers)
+            if position in answer.invalid
+            else answer.of_row(position)
+            for position, question in enumerate(questions)
+        ]
+
+    async def _answer_apart(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
+        """Halved until the refused one stands alone; where both halves are refused it is no single customer's fault."""
+        middle = len(questions) // 2
+        halves = (questions[:middle], questions[middle:])
+        answered = [await self._answer_together(half, deadline) if half else None for half in halves]
+        if answered == [None, None]:
+            return [self.client.unavailable("the service refused it", question.headers) for question in questions]
+        answers: list[AnswerOrProblem] = []
+        for half, its_answers in zip(halves, answered, strict=True):
+            answers += await self._answer_apart(half, deadline) if its_answers is None else its_answers
+        return answers

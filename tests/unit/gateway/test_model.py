@@ -1,0 +1,174 @@
+"""One customer together with others: what happens to one of them harms no other."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from support.builders import a_customer
+from support.stub_model import StubModel, column_of
+from telelink_gateway.predicting import CHURN_OUTPUTS
+from telelink_gateway.upstream.answer import Answer, inputs_of
+from telelink_gateway.upstream.batching import MAX_CALLS, MAX_QUESTIONS_PER_CALL, MAX_WAITING
+from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.http import Http
+from telelink_gateway.upstream.model import Model
+from telelink_shared.artifact import input_schema_hash
+from telelink_shared.customer import ELEVEN, Customer, row_of
+from telelink_shared.problem import ModelUnavailable, Overloaded
+
+FULL = MAX_QUESTIONS_PER_CALL
+
+
+class Service:
+    """Answers each customer by the own tenure.
+
+    Attributes:
+        calls: the tenures of each call.
+        refuses: whether a call with these tenures gets 422.
+        says: in place of the answer for a customer of that tenure.
+        status: of every reply that is no refusal.
+    """
+
+    def __init__(self):
+        self.calls = []
+        self.refuses = lambda _tenures: False
+        self.says = {}
+        self.status = 200
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+        self._stub = StubModel("churn")
+
+    async def handle(self, request):
+        if request.method == "GET":
+            return httpx.Response(200, json=self._stub.metadata())
+        message = json.loads(request.content)
+        tenures = column_of(message, "account_length")
+        self.calls.append(tenures)
+        await self.is_open.wait()
+        if self.refuses(tenures):
+            return httpx.Response(422, json={})
+        probabilities = [self.says.get(tenure, tenure / 1e4) for tenure in tenures]
+        _, _, body = self._stub.valid_infer(message, {"churn_probability": probabilities})
+        return httpx.Response(self.status, content=body)
+
+
+@pytest.fixture
+async def service():
+    return Service()
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def model(service, registry):
+    http = Http(httpx.MockTransport(service.handle))
+    schema_hash = input_schema_hash(ELEVEN)
+    metrics = UpstreamMetrics(registry)
+    return Model(ModelClient("churn-service", "churn", "http://churn", http, metrics, schema_hash, CHURN_OUTPUTS))
+
+
+def row(tenure):
+    return row_of(Customer.model_validate(a_customer(accountLength=tenure)))
+
+
+async def asked(model, tenures, *, within_s=10.0):
+    """The answers to customers who are asked about at the same time."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    return await asyncio.gather(*(model.ask(row(tenure), deadline=deadline) for tenure in tenures))
+
+
+def told(answer):
+    """The probability, or the problem's class."""
+    return answer.columns["churn_probability"][0] if isinstance(answer, Answer) else type(answer)
+
+
+def all_but(tenures, bad, problem=ModelUnavailable):
+    """The answers to these customers, with a problem for the bad ones."""
+    return [problem if tenure in bad else tenure / 1e4 for tenure in tenures]
+
+
+async def test_each_customer_of_a_call_gets_the_own_answer(model, service):
+    answers = await asked(model, range(FULL))
+    assert service.calls == [[*map(float, range(FULL))]]
+    assert [*map(told, answers)] == all_but(range(FULL), ())
+    assert {len(values) for answer in answers for values in answer.columns.values()} == {1}
+
+
+@pytest.mark.parametrize("poison", [0, 1, 31, 32, FULL - 1])
+async def test_a_customer_that_the_service_refuses_harms_no_other(model, service, poison):
+    service.refuses = lambda tenures: poison in tenures
+    answers = await asked(model, range(FULL))
+    assert [*map(told, answers)] == all_but(range(FULL), {poison})
+    # Halving 64 customers six times, with two calls for each time.
+    assert len(service.calls) <= 1 + 2 * 6 + 1
+
+
+@pytest.mark.parametrize("n_customers", [1, 2, 3, FULL])
+async def test_a_service_that_refuses_everything_is_asked_three_times_at_most(model, service, n_customers):
+    service.refuses = lambda _tenures: True
+    answers = await asked(model, range(n_customers))
+    assert [*map(told, answers)] == [ModelUnavailable] * n_customers
+    assert len(service.calls) <= 3
+
+
+@pytest.mark.parametrize("impossible", [None, float("nan"), float("inf"), 1.01, -0.01, "0.5", True, [0.5], 10**400])
+async def test_an_impossible_value_for_one_customer_harms_no_other_and_costs_no_call(model, service, impossible):
+    service.says = {7: impossible}
+    answers = await asked(model, range(FULL))
+    assert [*map(told, answers)] == all_but(range(FULL), {7})
+    assert len(service.calls) == 1
+
+
+async def test_many_at_once_are_answered_all_or_none(model, service):
+    deadline = asyncio.get_running_loop().time() + 10
+    inputs = inputs_of([row(tenure) for tenure in range(3)])
+    answer = await model.ask_many(inputs, deadline=deadline)
+    assert answer.columns["churn_probability"] == [0.0, 0.0001, 0.0002]
+    service.says = {1: None}
+    assert told(await model.ask_many(inputs, deadline=deadline)) is ModelUnavailable
+    service.says, service.refuses = {}, lambda _tenures: True
+    assert told(await model.ask_many(inputs, deadline=deadline)) is ModelUnavailable
+
+
+async def test_when_the_call_fails_each_customer_has_a_problem_of_the_own(model, service):
+    service.status = 500
+    problems = await asked(model, range(3))
+    assert [*map(type, problems)] == [ModelUnavailable] * 3
+    assert len(set(map(id, problems))) == 3
+    assert all(problem.retry_after_s for problem in problems)
+    assert len(service.calls) == 1
+
+
+async def test_a_customer_is_answered_by_the_own_deadline_however_long_others_of_the_call_wait(model, service):
+    service.is_open.clear()
+    patient = asyncio.ensure_future(asked(model, [1]))
+    (hasty,) = await asked(model, [2], within_s=0.01)
+    assert told(hasty) is ModelUnavailable
+    assert [*map(sorted, service.calls)] == [[1.0, 2.0]]
+    assert not patient.done()
+    service.is_open.set()
+    assert [*map(told, await patient)] == [0.0001]
+
+
+async def test_more_than_can_be_answered_are_told_so_at_once_and_counted(model, service, registry):
+    service.is_open.clear()
+    deadline = asyncio.get_running_loop().time() + 10
+    customer = row(1)
+    most = MAX_CALLS * FULL + MAX_WAITING
+    replies = []
+    while len(replies) < most + 5:
+        replies += [model.ask(customer, deadline=deadline) for _ in range(FULL)]
+        await asyncio.sleep(0)  # lets a full batch be sent
+    refused = [reply for reply in replies if reply.done()]
+    assert refused
+    assert {type(reply.result()) for reply in refused} == {Overloaded}
+    assert (refused[0].result().status, refused[0].result().retry_after_s) == (503, 2)
+    assert registry.get_sample_value("upstream_shed_total", {"service": "churn-service"}) == len(refused)
+    service.is_open.set()
+    assert {told(reply) for reply in await asyncio.gather(*replies)} == {0.0001, Overloaded}
