@@ -45,10 +45,11 @@ def _program(*command: str) -> str:
     return found[0] if found else "unknown"
 
 
-def _facts() -> list[list[str]]:
+def _facts(load: float) -> list[list[str]]:
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return [
         ["processor", f"{_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB"],
+        ["load at the start", f"{load:.1f} processes that wanted to run, without the benchmark"],
         ["system", f"{platform.system()} {platform.release().partition('-')[0]}"],
         [
             "programs",
@@ -58,8 +59,12 @@ def _facts() -> list[list[str]]:
     ]
 
 
-def document(parts: Sequence[Part], *, seconds: float, n_rounds: int) -> str:
-    """The whole page."""
+def document(parts: Sequence[Part], *, seconds: float, n_rounds: int, load: float) -> str:
+    """The whole page.
+
+    Args:
+        load: of the machine before the first run, averaged over a minute.
+    """
     now = datetime.now(UTC).date().isoformat()
     bars = [bar for part in parts for bar in part.bars]
     return (
@@ -72,7 +77,7 @@ def document(parts: Sequence[Part], *, seconds: float, n_rounds: int) -> str:
                 bars_table(bars),
                 *(part.markdown() for part in parts),
                 "## Machine and versions",
-                table(["", ""], _facts()),
+                table(["", ""], _facts(load)),
             ]
         )
         + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from bench import batches, growth, memory, predicting, stages, t2micro, workers
 from bench.document import document
 from bench.report import Part, bars_table
-from bench.setting import Setting
+from bench.setting import SHORTEST_S, Setting
 from bench.wrk import BenchError, need_wrk
 from support.builders import ROOT
 
@@ -32,12 +33,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each timed run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each comparison; the median is shown")
     parser.add_argument("--only", choices=PARTS, action="append", help="these parts alone, printed and not written")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.seconds < SHORTEST_S:
+        parser.error(f"a run of less than {SHORTEST_S:g} seconds shows nothing")
+    return arguments
 
 
 def main() -> int:
     """0 when all was measured, whether or not the bars were met; 1 when something could not be."""
     arguments = _arguments()
+    load = os.getloadavg()[0]
     chosen = arguments.only or list(PARTS)
     parts = []
     try:
@@ -56,7 +61,7 @@ def main() -> int:
         print(bars_table(bars))
     if not arguments.only:
         DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document(parts, seconds=arguments.seconds, n_rounds=arguments.rounds))
+        DOCUMENT.write_text(document(parts, seconds=arguments.seconds, n_rounds=arguments.rounds, load=load))
         print(f"\nwritten: {DOCUMENT.relative_to(ROOT)}")
     return 0
 

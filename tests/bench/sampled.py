@@ -37,9 +37,9 @@ STAGES = {
         "/structlog/",
         "/prometheus_client/",
     ),
-    "framework and server": ("/web/direct_routes.py", "/fastapi/", "/starlette/", "/uvicorn/"),
+    # Whatever has no owner above it is here: the server's own frame is below every other.
+    "framework, server, event loop": ("/web/direct_routes.py", "/fastapi/", "/starlette/", "/uvicorn/"),
 }
-OTHER = "event loop and the rest"
 
 
 @cache
@@ -49,12 +49,12 @@ def _owner(code: CodeType) -> str | None:
 
 
 def stage_of(frame: FrameType | None) -> str:
-    """The stage of the innermost frame that belongs to one."""
+    """The stage of the innermost frame that belongs to one, the last of all for none."""
     while frame is not None:
         if stage := _owner(frame.f_code):
             return stage
         frame = frame.f_back
-    return OTHER
+    return list(STAGES)[-1]
 
 
 class Sampler:

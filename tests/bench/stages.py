@@ -13,7 +13,7 @@ from bench.measuring import Run, run
 from bench.predicting import MANY, warm_up
 from bench.processes import main_thread_cpu_s
 from bench.report import Part, number, table
-from bench.sampled import OTHER, STAGES
+from bench.sampled import STAGES
 from bench.setting import BATCHES, Setting
 from bench.stands import Stand, Stands
 from support.servers import wait_until
@@ -39,7 +39,7 @@ def _shares(seen: Run, spent: Mapping[str, float], main_s: float) -> dict[str, f
     gateway_ms = seen.cpu_ms["gateway"]
     main_ms = min(main_s * 1e3 / seen.n_done, gateway_ms)
     total = sum(spent.values())
-    stages = {f"gateway: {name}": main_ms * spent.get(name, 0.0) / total for name in (*STAGES, OTHER)}
+    stages = {f"gateway: {name}": main_ms * spent.get(name, 0.0) / total for name in STAGES}
     others = {name: value for name, value in seen.cpu_ms.items() if name != "gateway"}
     return {**stages, _OTHER_THREADS: gateway_ms - main_ms, **others}
 

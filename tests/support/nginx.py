@@ -79,7 +79,8 @@ def frontend(gateway_url: str, folder: Path, **follower_settings: str) -> Iterat
     """The address of a running nginx in front of the gateway, which it follows; see `_commands` for `folder`/bin."""
     with socket.socket() as listener, (folder / "nginx.log").open("w") as log:
         listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
+        # As nginx's own: with a shorter queue, 64 clients at once lose connections that they believe to be open.
+        listener.listen(511)
         # nginx leaves it as it is, and a worker that another one forestalled would wait in accept() for ever.
         listener.setblocking(False)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
