@@ -3,6 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 DATA ?=
 TEST ?=
+OPTIONS ?=
 BENCH_SECONDS ?= 8
 ONLY ?=
 
@@ -40,9 +41,9 @@ format: $(VENV)/.dev ## let the formatter and the linter mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST= a CSV of further rows to report on)
+train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST= a CSV of further rows to report on, OPTIONS= more of the command line)
 	@test -n "$(DATA)" || { echo "say which data: make train DATA=customers.csv (or openml, or synthetic)"; exit 2; }
-	$(BIN)/python -m telelink_training train --data "$(DATA)" $(if $(TEST),--test "$(TEST)")
+	$(BIN)/python -m telelink_training train --data "$(DATA)" $(if $(TEST),--test "$(TEST)") $(OPTIONS)
 
 bench: $(VENV)/.dev ## measure against an endpoint that does nothing; BENCH_SECONDS= for each run, ONLY= a part of it
 	@PYTHONPATH=tests $(BIN)/python -m bench.run --seconds $(BENCH_SECONDS) $(ONLY:%=--only %)

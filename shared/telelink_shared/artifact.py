@@ -198,6 +198,17 @@ def served_version(models_dir: Path, name: str) -> str:
     return chosen
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all, whatever stands there and whenever it is interrupted."""
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as staging:
+        staged = Path(staging) / path.name
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name with no content
+        staged.replace(path)
+
+
 def set_served_version(models_dir: Path, name: str, version: str) -> None:
     """Choose the version that services are to serve from their next start or load on; whole or not at all.
 
@@ -206,14 +217,7 @@ def set_served_version(models_dir: Path, name: str, version: str) -> None:
     """
     if version not in versions(models_dir, name):
         raise ArtifactError(f"model '{name}' has no version {version} in {models_dir}")
-    folder = models_dir / name
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as staging:
-        staged = Path(staging) / SERVED
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(f"{version}\n")
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name with no content
-        staged.replace(folder / SERVED)
+    write_whole(models_dir / name / SERVED, f"{version}\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -6,9 +6,10 @@ computed from several columns of a row, `encode` lays the result out as the matr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -143,25 +144,27 @@ def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
     return Rows(n_rows, numbers, codes)
 
 
-def bill_usd(rows: Rows) -> Floats:
-    """The month's bill: minutes times their fixed rates, in US dollars; NaN where a period's usage is not known."""
+def _charges_usd(rows: Rows, periods: Sequence[str]) -> Floats:
     total: Floats = sum(
-        (
-            RATES_USD_PER_MINUTE[period] * rows.numbers[minutes]
-            for period, minutes in zip(USAGE_PERIODS, MINUTES, strict=True)
-        ),
+        (RATES_USD_PER_MINUTE[period] * rows.numbers[f"total_{period}_minutes"] for period in periods),
         start=np.zeros(rows.n_rows),
     )
     return total
 
 
-def bill_without_voice_mail_usd(rows: Rows) -> Floats:
-    """The bill of customers without the voice mail plan, 0 for the others, in US dollars.
+def bill_usd(rows: Rows) -> Floats:
+    """The month's bill: minutes times their fixed rates, in US dollars; NaN where a period's usage is not known."""
+    return _charges_usd(rows, USAGE_PERIODS)
+
+
+def _without_voice_mail_usd(rows: Rows, periods: Sequence[str]) -> Floats:
+    """What customers without the voice mail plan pay in these periods, 0 for the others, in US dollars.
 
     In the public data a large bill makes leave almost only those without that plan; a forest finds this in one split.
     """
     has_no_plan = rows.codes["voice_mail_plan"] == PLAN_VALUES.index("no")
-    return np.where(has_no_plan, bill_usd(rows), 0.0 * bill_usd(rows))
+    paid: Floats = has_no_plan * _charges_usd(rows, periods)
+    return paid
 
 
 def _has_international_plan(rows: Rows) -> Floats:
@@ -185,11 +188,19 @@ def plan_intl_minutes(rows: Rows) -> Floats:
     return _has_international_plan(rows) * rows.numbers["total_intl_minutes"]
 
 
-DERIVED: Final = {
+_PARTS: Final = [periods for length in range(1, len(USAGE_PERIODS)) for periods in combinations(USAGE_PERIODS, length)]
+
+DERIVED: Final[Mapping[str, Callable[[Rows], Floats]]] = {
     "bill_usd": bill_usd,
-    "bill_without_voice_mail_usd": bill_without_voice_mail_usd,
+    "bill_without_voice_mail_usd": partial(_without_voice_mail_usd, periods=USAGE_PERIODS),
     "plan_intl_minutes": plan_intl_minutes,
     "unused_international_plan": unused_international_plan,
+    # Parts of the bill, for customers of whom not every period is known: `day_eve_usd` and so on.
+    **{f"{'_'.join(periods)}_usd": partial(_charges_usd, periods=periods) for periods in _PARTS},
+    **{
+        f"{'_'.join(periods)}_without_voice_mail_usd": partial(_without_voice_mail_usd, periods=periods)
+        for periods in _PARTS
+    },
 }
 """Features computed from several columns of the same row, by name."""
 

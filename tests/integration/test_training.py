@@ -1,32 +1,48 @@
 """Training as a real process, and its versions in the real services."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import httpx
 import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
 
 from support.builders import CHURN_MODELS, CLV_MODELS, PUBLIC_DATA, ROOT, some_customers, v2_request
 from support.servers import churn_service, clean_environ, clv_service
+from support.small_models import small_churn, small_clv, small_configs
 from telelink_shared import artifact
 from telelink_shared.artifact import CARD, JOBLIB, ONNX
 from telelink_shared.customer import CATEGORIES, ELEVEN
 from telelink_training.calibrating import CALIBRATIONS
-from telelink_training.churn import forest
+from telelink_training.churn import encoder, forest
 from telelink_training.config import CONFIGS, load_config
-from telelink_training.data import CHURN, load_csv, synthetic
+from telelink_training.data import CHURN, lifetime_value_usd, load_csv, synthetic
+from telelink_training.drivers import reference_customer
+from telelink_training.evaluate import classification, regression
 from telelink_training.export import FittedVariant, onnx_graph
+from telelink_training.published import read_published
 
 SERVICES = {"churn": churn_service, "clv": clv_service}
 needs_public_data = pytest.mark.skipif(not PUBLIC_DATA.is_dir(), reason="the public data set's files are not here")
 OUTPUTS = {"churn": "churn_probability", "clv": "estimated_clv"}
 
 
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """Small forests, few folds."""
+    return small_configs(tmp_path_factory.mktemp("configs"))
+
+
 def train(folder, *arguments):
     """The command line, with version folders below `folder`."""
     folders = ("--churn-models", str(folder), "--clv-models", str(folder))
     return subprocess.run(
-        [sys.executable, "-m", "telelink_training", "train", *arguments, *folders],
+        [sys.executable, "-m", "telelink_training", "train", "--jobs", "1", *arguments, *folders],
         cwd=ROOT,
         env=clean_environ(),
         capture_output=True,
@@ -52,11 +68,11 @@ def customers(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(customers, tmp_path_factory):
+def models(customers, configs, tmp_path_factory):
     """Versions 1 and 2 of both models: the same command twice."""
     folder = tmp_path_factory.mktemp("models")
     for _ in range(2):
-        trained(folder, "--data", str(customers), "--search", "small")
+        trained(folder, "--data", str(customers), "--configs", str(configs), "--search", "small")
     return folder
 
 
@@ -112,8 +128,8 @@ def test_the_same_command_gives_the_same_model_and_metrics(name, models):
     assert first.files[picture] == second.files[picture]
 
 
-def test_made_up_customers_are_enough_to_try_it_with(tmp_path):
-    printed = trained(tmp_path, "--data", "synthetic", "--model", "clv")
+def test_made_up_customers_are_enough_to_try_it_with(configs, tmp_path):
+    printed = trained(tmp_path, "--data", "synthetic", "--model", "clv", "--configs", str(configs))
     assert "training on 2,666 rows (synthetic, 3333 rows, seed 0, 80% of it), reporting on 667" in printed
     assert "| usage | linear regression (features=lean) |" in printed
     assert "clv version 1 written" in printed
@@ -131,32 +147,117 @@ def test_a_bad_file_is_one_line_and_leaves_nothing_behind(customers, tmp_path):
     assert not models.exists()
 
 
-@needs_public_data
-def test_the_bundled_value_model_is_what_this_code_makes_of_the_public_data(tmp_path):
-    train_file, test_file = (str(PUBLIC_DATA / f"churn-bigml-{share}.csv") for share in (80, 20))
-    trained(tmp_path, "--model", "clv", "--data", train_file, "--test", test_file)
-    bundled = artifact.read_manifest(CLV_MODELS / "clv" / "1")
-    made = artifact.read_manifest(tmp_path / "clv" / "1")
-    assert made.files[ONNX] == bundled.files[ONNX]
-    assert timeless(tmp_path / "clv" / "1") == timeless(CLV_MODELS / "clv" / "1")
-    told = {"created_at", "files"}
-    assert made.model_dump(exclude=told) == bundled.model_dump(exclude=told)
+def processes_of(group):
+    """Command lines of the processes that are still there of a process group."""
+    running = []
+    for folder in Path("/proc").iterdir():
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if folder.name.isdecimal() and int(fields[2]) == group and fields[0] != "Z":
+                running.append((folder / "cmdline").read_text().replace("\0", " "))
+        except (OSError, ValueError, IndexError):
+            continue
+    return running
 
 
-@needs_public_data
-def test_the_bundled_forests_are_what_this_code_makes_of_the_public_data():
-    """The search takes minutes; its winners are fitted anew, and the graph is the served one byte for byte."""
-    folder = CHURN_MODELS / "churn" / "1"
-    data, config = load_csv(PUBLIC_DATA / "churn-bigml-80.csv"), load_config(CONFIGS / "churn.toml")
-    manifest = artifact.read_manifest(folder)
-    assert manifest.data["fingerprint"] == data.fingerprint
+def interrupted(folder, *arguments, when, to_group):
+    """Exit code, standard error and what is left running of a training that is interrupted when it says `when`."""
+    folders = ("--churn-models", str(folder), "--clv-models", str(folder))
+    training = subprocess.Popen(
+        [sys.executable, "-m", "telelink_training", "train", *arguments, "--jobs", "2", *folders],
+        cwd=ROOT,
+        env=clean_environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        said = b""
+        while when not in said:
+            chunk = os.read(training.stdout.fileno(), 4_096)
+            assert chunk, said.decode()
+            said += chunk
+        # As a terminal does it, to all processes; or as a supervisor does, to the first alone.
+        (os.killpg if to_group else os.kill)(training.pid, signal.SIGINT)
+        rest, _ = training.communicate(timeout=60)
+    finally:
+        if training.poll() is None:
+            os.killpg(training.pid, signal.SIGKILL)
+            training.wait()
+    return training.returncode, rest.decode(), training.pid
+
+
+@pytest.mark.parametrize(
+    ("when", "to_group"),
+    [(b"churn, eleven: search", True), (b"churn version 2 written", False)],
+    ids=["while it searches, from a terminal", "between the models, from a supervisor"],
+)
+def test_an_interrupted_training_says_so_and_leaves_no_half_of_a_version(when, to_group, customers, configs, tmp_path):
+    before = synthetic(200, seed=4)
+    small_churn(before, tmp_path)
+    small_clv(before, tmp_path)
+    there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, rest, group = interrupted(
+        tmp_path, "--data", str(customers), "--configs", str(configs), when=when, to_group=to_group
+    )
+    assert code == 130
+    assert rest.splitlines()[-1] == "telelink_training: interrupted; nothing was written half"
+    assert "Traceback" not in rest
+    written = {"1", "2"} if when.endswith(b"written") else {"1"}
+    assert {path.name for path in (tmp_path / "churn").iterdir()} == written
+    assert {path.name for path in (tmp_path / "clv").iterdir()} == {"1"}
+    assert {path: path.read_bytes() for path in there} == there
+    deadline = time.monotonic() + 20
+    while processes_of(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(group) == []
+
+
+def fitted_anew(name, data, manifest):
+    """The bundled variants with the settings that the search chose, fitted on the same rows."""
+    config = load_config(CONFIGS / f"{name}.toml")
+    target = data.frame[CHURN].to_numpy(bool) if name == "churn" else lifetime_value_usd(data, seed=config.seed)[0]
     variants = []
     for variant in config.variants:
-        parameters = dict(manifest.metrics["chosen"][variant.name])
-        assert parameters.pop("calibration") in CALIBRATIONS
-        assert parameters in list(variant.grid("small"))
-        chosen = forest(variant, parameters, seed=config.seed)
-        fitted = FittedVariant(variant.name, variant.needs, chosen.numeric, variant.categorical, chosen.pipeline)
-        fitted.pipeline.fit(fitted.matrix(data.rows), data.frame[CHURN].to_numpy(bool))
+        chosen = dict(manifest.metrics["chosen"][variant.name])
+        if name == "churn":
+            assert chosen.pop("calibration") in CALIBRATIONS
+            assert chosen in list(variant.grid("small"))
+            made = forest(variant, chosen, seed=config.seed)
+            numeric, pipeline = made.numeric, made.pipeline
+        else:
+            numeric = variant.features[chosen["features"]]
+            steps = [("encode", encoder(numeric, variant.categorical)), ("model", LinearRegression())]
+            pipeline = Pipeline(steps)
+        fitted = FittedVariant(variant.name, variant.needs, numeric, variant.categorical, pipeline)
+        pipeline.fit(fitted.matrix(data.rows), target)
         variants.append(fitted)
-    assert artifact.file_entry(onnx_graph(variants)) == manifest.files[ONNX]
+    return variants
+
+
+@needs_public_data
+@pytest.mark.parametrize(("name", "folder"), [("churn", CHURN_MODELS), ("clv", CLV_MODELS)])
+def test_the_bundled_models_are_what_this_code_makes_of_the_public_data(name, folder):
+    """The search takes minutes; its winners are fitted anew, and the graph is the served one byte for byte."""
+    manifest = artifact.read_manifest(folder / name / "1")
+    data = load_csv(PUBLIC_DATA / "churn-bigml-80.csv")
+    assert manifest.data["fingerprint"] == data.fingerprint
+    assert artifact.file_entry(onnx_graph(fitted_anew(name, data, manifest))) == manifest.files[ONNX]
+    assert manifest.reference == reference_customer(data)
+
+
+@needs_public_data
+@pytest.mark.parametrize(("name", "folder"), [("churn", CHURN_MODELS), ("clv", CLV_MODELS)])
+def test_the_bundled_models_measure_what_they_say(name, folder):
+    model = read_published(folder, name, "1")
+    data = load_csv(PUBLIC_DATA / "churn-bigml-20.csv")
+    seed = load_config(CONFIGS / f"{name}.toml").seed + 1
+    for variant in model.manifest.variants:
+        answers = model.score(variant, data.rows)
+        if name == "churn":
+            measured = classification(data.frame[CHURN].to_numpy(bool), answers)
+        else:
+            measured = regression(lifetime_value_usd(data, seed=seed)[0], answers)
+        told = model.manifest.metrics["variants"][variant.name]
+        for figure, value in measured.items():
+            assert told[figure] == pytest.approx(value, rel=1e-4), (variant.name, figure)

@@ -90,6 +90,9 @@ CALIBRATIONS: Final[Mapping[str, Callable[[Floats, Booleans], Fitted]]] = {
 }
 """Monotone calibrations by name, fitted on out-of-fold votes and outcomes."""
 
+QUICK: Final = ("beta", "isotonic")
+"""Those by which candidates are compared: the third takes as long as many a forest."""
+
 
 def _points(scores: Floats) -> Floats:
     """Where a table has points: evenly, so that it holds anywhere, and where the votes are."""

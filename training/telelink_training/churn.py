@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -154,10 +154,12 @@ class _Tried:
     log_loss: float
 
 
-def _calibrated(candidate: Candidate, scores: list[Floats], y: Booleans, config: ModelConfig) -> _Tried:
+def _calibrated(
+    candidate: Candidate, scores: list[Floats], y: Booleans, config: ModelConfig, *, among: Iterable[str]
+) -> _Tried:
     """With the calibration that has the least log loss, on average over the repeats."""
     tried = []
-    for by in calibrating.CALIBRATIONS:
+    for by in among:
         probabilities = [
             calibrating.cross_calibrated(each, y, by=by, folds=config.folds, seed=config.seed + 1 + repeat)
             for repeat, each in enumerate(scores)
@@ -227,7 +229,7 @@ class _Training:
             label=f"churn, {self.variant.name}: {label}",
         )
         return [
-            _calibrated(candidate, mine, self.y, self.config)
+            _calibrated(candidate, mine, self.y, self.config, among=calibrating.QUICK)
             for candidate, mine in zip(candidates, scores, strict=True)
         ]
 
@@ -244,10 +246,12 @@ def _train_variant(training: _Training, *, search: str) -> TrainedVariant:
     variant, seed = training.variant, training.config.seed
     forests = [forest(variant, parameters, seed=seed) for parameters in variant.grid(search)]
     searched = sorted(training.tried(forests, label="search"), key=lambda each: each.log_loss)
-    best = searched[0]
+    first = searched[0]
+    best = _calibrated(first.candidate, first.scores, training.y, training.config, among=calibrating.CALIBRATIONS)
     with_smote = [each for each in searched if each.candidate.parameters.get("resampling") == "smote"][:1]
-    others = training.tried(_untuned(variant, best.candidate.numeric, seed=seed), label="comparison")
-    shown = [*others, *(each for each in with_smote if each is not best), best]
+    untuned = _untuned(variant, best.candidate.numeric, seed=seed) if variant.compare else []
+    others = training.tried(untuned, label="comparison")
+    shown = [*others, *(each for each in with_smote if each is not first), best]
     costs = [training.costs(each.candidate) for each in shown]
     numbers = calibrating.table(best.scores, training.y, by=best.calibration)
     return TrainedVariant(

@@ -108,7 +108,9 @@ class _Candidate:
 
 
 def _candidates(variant: VariantConfig, *, seed: int) -> list[_Candidate]:
-    models = {"linear regression": LinearRegression, "gradient boosting": GradientBoostingRegressor}
+    models = {"linear regression": LinearRegression}
+    if variant.compare:
+        models["gradient boosting"] = GradientBoostingRegressor
     return [
         _Candidate(
             f"{name} (features={features})",

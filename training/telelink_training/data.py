@@ -123,7 +123,7 @@ def _unnumbered(column: str, value: object) -> object:
         return value
 
 
-def _words(column: str, values: pd.Series[Any]) -> pd.Series[str]:
+def _words(column: str, values: pd.Series[Any], *, label: str) -> pd.Series[str]:
     canonical = CATEGORIES[column].canonical if column in CATEGORIES else canonical_plan
     spelled, reason = {}, ""
     for value in values.unique():
@@ -134,19 +134,29 @@ def _words(column: str, values: pd.Series[Any]) -> pd.Series[str]:
             reason = str(error)
     words = values.astype(object).map(spelled)
     if reason:
-        raise DataError(f"column {column}: {reason} ({int(words.isna().sum())} of {len(values)} rows)")
+        raise DataError(f"column {label}: {reason} ({int(words.isna().sum())} of {len(values)} rows)")
     return words.astype("str")
 
 
-def _numbers(column: str, values: pd.Series[Any]) -> pd.Series[float]:
+def _numbers(column: str, values: pd.Series[Any], *, label: str) -> pd.Series[float]:
     numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(np.float64)
     lowest, what = (-np.inf, "a number") if column == LIFETIME_VALUE else (0.0, "a number from 0 on")
     good = np.isfinite(numbers) & (numbers >= lowest)
     if column in USAGE:
         good |= values.isna()
     if not good.all():
-        raise DataError(f"column {column}: must be {what} ({int((~good).sum())} of {len(values)} rows)")
+        raise DataError(f"column {label}: must be {what} ({int((~good).sum())} of {len(values)} rows)")
     return numbers
+
+
+def _renamed(raw: pd.DataFrame, column_map: Mapping[str, str]) -> pd.DataFrame:
+    """With canonical names. A header that is mapped to a column counts for it, whatever else is called like it."""
+    headers = [str(name) for name in raw.columns]
+    names = [column_map.get(header, _canonical_name(header)) for header in headers]
+    mapped = set(column_map.values())
+    kept = [header in column_map or name not in mapped for header, name in zip(headers, names, strict=True)]
+    chosen = raw.loc[:, kept]
+    return chosen.set_axis([name for name, is_kept in zip(names, kept, strict=True) if is_kept], axis=1)
 
 
 def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] | None = None) -> Dataset:
@@ -165,7 +175,7 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
     unknown = sorted({*mapped} - {str(name) for name in raw.columns})
     if unknown:
         raise DataError(f"columns to be mapped are missing: {', '.join(unknown)} ({size})")
-    renamed = raw.rename(columns={name: mapped.get(str(name), _canonical_name(str(name))) for name in raw.columns})
+    renamed = _renamed(raw, mapped)
     known = (*COLUMNS, CHURN, LIFETIME_VALUE)
     doubled = sorted({name for name in renamed.columns[renamed.columns.duplicated()] if name in known})
     if doubled:
@@ -175,11 +185,12 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
         raise DataError(f"columns missing: {', '.join(missing)} ({size})")
     if len(raw) < MIN_ROWS:
         raise DataError(f"{len(raw)} rows are too few: at least {MIN_ROWS} are needed")
+    labels = {column: f"{column} ({header})" for header, column in mapped.items()}
     frame = pd.DataFrame(
         {
-            column: _words(column, renamed[column])
-            if column in (*CATEGORIES, CHURN)
-            else _numbers(column, renamed[column])
+            column: (_words if column in (*CATEGORIES, CHURN) else _numbers)(
+                column, renamed[column], label=labels.get(column, column)
+            )
             for column in (CHURN, *COLUMNS, LIFETIME_VALUE)
             if column in renamed
         }
@@ -188,9 +199,30 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
     n_leaving = int(frame[CHURN].sum())
     if min(n_leaving, len(frame) - n_leaving) < MIN_OF_EACH:
         raise DataError(
-            f"column {CHURN}: {n_leaving} of {len(frame)} rows say yes; at least {MIN_OF_EACH} of each are needed"
+            f"column {labels.get(CHURN, CHURN)}: {n_leaving} of {len(frame)} rows say yes; at least {MIN_OF_EACH} of "
+            "each are needed"
+        )
+    n_repeated = int(frame.duplicated().sum())
+    if n_repeated:
+        raise DataError(
+            f"{n_repeated} of {len(frame)} rows repeat another row in every column used: give each customer once"
         )
     return Dataset(frame, source)
+
+
+def must_not_overlap(train: Dataset, test: Dataset) -> None:
+    """Rows to report on must be others than those that are trained on.
+
+    Raises:
+        DataError: some are the same in every column.
+    """
+    columns = [column for column in train.frame if column in test.frame]
+    both = pd.concat([train.frame[columns].drop_duplicates(), test.frame[columns]])
+    n_shared = int(both.duplicated().sum())
+    if n_shared:
+        raise DataError(
+            f"{n_shared} of {len(test.frame)} rows of {test.source} are also in {train.source}: report on other rows"
+        )
 
 
 def load_csv(path: Path, *, column_map: Mapping[str, str] | None = None) -> Dataset:

@@ -8,12 +8,10 @@ from typing import Final
 import numpy as np
 
 from telelink_shared.artifact import REFERENCE_COLUMNS
-from telelink_shared.features import Floats, Rows, encode, prepare
+from telelink_shared.features import Floats, Rows, prepare
 from telelink_shared.reasons import GROUPS
-from telelink_shared.serving.engine import OnnxEngine
 from telelink_shared.serving.reasons import contributions
 from telelink_training.data import Dataset
-from telelink_training.export import FittedVariant
 
 # Every customer takes up to 512 answers.
 _MOST_ROWS: Final = 1_000
@@ -36,27 +34,15 @@ def reference_customer(dataset: Dataset) -> dict[str, str | float]:
     return reference
 
 
-def drivers(
-    model: bytes,
-    variant: FittedVariant,
-    rows: Rows,
-    reference: Mapping[str, str | float],
-    finish: Callable[[Floats], Floats],
-) -> dict[str, float]:
+def drivers(answer: Callable[[Rows], Floats], rows: Rows, reference: Mapping[str, str | float]) -> dict[str, float]:
     """Mean absolute Shapley value of each group of fields over customers, largest first; in the answer's own unit.
 
     Args:
-        model: the graph that has this variant.
-        rows: customers of whom the variant knows enough; at most a thousand of them are looked at.
+        answer: of one variant, for customers of whom it knows enough.
+        rows: such customers; at most a thousand of them are looked at.
         reference: the customer that contributions are told against.
-        finish: from the variant's scores to the answer.
     """
-    engine = OnnxEngine(model, (variant.name,))
     against = prepare({name: [value] for name, value in reference.items()}, n_rows=1)
-    shares, _ = contributions(
-        rows.take(np.arange(min(rows.n_rows, _MOST_ROWS))),
-        against,
-        lambda mixed: finish(engine.score(variant.name, encode(mixed, variant.encoding))),
-    )
+    shares, _ = contributions(rows.take(np.arange(min(rows.n_rows, _MOST_ROWS))), against, answer)
     sizes = np.abs(shares).mean(axis=0)
     return {GROUPS[position].name: float(sizes[position]) for position in np.argsort(-sizes, kind="stable")}

@@ -170,7 +170,8 @@ def over_repeats(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _text(row: Mapping[str, Any], column: str) -> str:
+def shown(row: Mapping[str, Any], column: str) -> str:
+    """A figure with four significant digits, and its interval or spread where the row has one."""
     value = row[column]
     if not isinstance(value, float):
         return str(value)
@@ -182,7 +183,7 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as a Markdown table; numbers with four significant digits, and their interval or spread where known."""
+    """Rows as a Markdown table; see `shown`."""
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    lines += [f"| {' | '.join(_text(row, column) for column in columns)} |" for row in rows]
+    lines += [f"| {' | '.join(shown(row, column) for column in columns)} |" for row in rows]
     return "\n".join(lines)

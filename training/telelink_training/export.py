@@ -29,6 +29,7 @@ from telelink_training.data import Dataset, known
 
 # The forest votes in float32 (7e-7 measured); the linear model computes in float64.
 PARITY: Final = 1e-5
+_GOLDEN_ROWS_EACH: Final = 2
 _OPSET: Final = 18
 _ML_OPSET: Final = 3
 _IR_VERSION: Final = 9
@@ -158,20 +159,24 @@ def parity(model: bytes, variants: Sequence[FittedVariant], rows: Rows) -> dict[
     return differences
 
 
-def golden_inputs(dataset: Dataset, *, n_rows: int, seed: int) -> dict[str, list[str | float | None]]:
-    """Raw columns of golden rows: typical customers, with usage for the first half and without it for the rest."""
+def golden_inputs(
+    dataset: Dataset, variants: Sequence[FittedVariant], *, seed: int
+) -> dict[str, list[str | float | None]]:
+    """Raw columns of golden rows: typical customers, two for each variant, of whom just its needs are known."""
+    n_rows = _GOLDEN_ROWS_EACH * len(variants)
     complete = dataset.frame.dropna()
     frame = (complete if len(complete) >= n_rows else dataset.frame).sample(n_rows, random_state=seed)
     inputs: dict[str, list[str | float | None]] = {}
     for column in COLUMNS:
         if column not in frame:
             continue
-        values = frame[column].tolist()
-        if column not in ELEVEN:
-            values = [
-                value if position < n_rows // 2 and value == value else None for position, value in enumerate(values)
-            ]
-        inputs[column] = values
+        minutes = column.replace("_charge", "_minutes")
+        inputs[column] = [
+            value
+            if column in ELEVEN or (minutes in variants[position // _GOLDEN_ROWS_EACH].needs and value == value)
+            else None
+            for position, value in enumerate(frame[column].tolist())
+        ]
     return inputs
 
 

@@ -10,12 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn import metrics
 
 from telelink_training.evaluate import ECE_BINS, Booleans, Floats
 
 _INK: Final = "#1f3b57"
 _SECOND: Final = "#c4532a"
 _PALE: Final = "#b8c4d0"
+_LINES: Final = (_INK, _SECOND, "#5a8f3c", "#8a5aa8")
 
 
 def svg(figure: Figure) -> bytes:
@@ -77,4 +79,55 @@ def residuals(predicted: Mapping[str, tuple[Floats, Floats, float]]) -> Figure:
             axis.axhline(level, color=_SECOND, linewidth=1, linestyle="--")
         axis.axhline(0, color=_PALE, linewidth=1)
         axis.set(title=name, xlabel="predicted, US dollars", ylabel="true less predicted, US dollars")
+    return figure
+
+
+def roc(stated: Mapping[str, tuple[Booleans, Floats]]) -> Figure:
+    """Share of leavers found against share of stayers disturbed, at every cut; a line for each variant."""
+    figure, (axis,) = _panels(1)
+    axis.plot([0, 1], [0, 1], color=_PALE, linewidth=1)
+    for color, (name, (y, probability)) in zip(_LINES, stated.items(), strict=False):
+        false_share, true_share, _ = metrics.roc_curve(y, probability)
+        area = metrics.roc_auc_score(y, probability)
+        axis.plot(false_share, true_share, color=color, label=f"{name}: {area:.3f}")
+    axis.set(title="ROC", xlabel="share of stayers flagged", ylabel="share of leavers flagged")
+    axis.legend(title="area", frameon=False, loc="lower right")
+    return figure
+
+
+def precision_recall(stated: Mapping[str, tuple[Booleans, Floats]]) -> Figure:
+    """Precision against recall at every cut; a line for each variant, and the share of leavers."""
+    figure, (axis,) = _panels(1)
+    for color, (name, (y, probability)) in zip(_LINES, stated.items(), strict=False):
+        precision, recall, _ = metrics.precision_recall_curve(y, probability)
+        area = metrics.average_precision_score(y, probability)
+        axis.plot(recall, precision, color=color, label=f"{name}: {area:.3f}")
+        axis.axhline(float(np.mean(y)), color=_PALE, linewidth=1)
+    axis.set(title="Precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
+    axis.legend(title="average precision", frameon=False, loc="lower left")
+    return figure
+
+
+def confusion(stated: Mapping[str, tuple[Booleans, Floats]], *, cut: float = 0.5) -> Figure:
+    """How many left and stayed of those flagged and not flagged at a cut, a panel for each variant."""
+    figure, axes = _panels(len(stated))
+    for axis, (name, (y, probability)) in zip(axes, stated.items(), strict=True):
+        counts = metrics.confusion_matrix(y, probability >= cut, labels=[False, True])
+        axis.imshow(counts / counts.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
+        for row in range(2):
+            for column in range(2):
+                axis.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=_SECOND)
+        axis.set(title=f"{name}, cut {cut:g}", xticks=[0, 1], yticks=[0, 1])
+        axis.set_xticklabels(["not flagged", "flagged"])
+        axis.set_yticklabels(["stayed", "left"], rotation=90, va="center")
+    return figure
+
+
+def bars(sizes: Mapping[str, Mapping[str, float]], *, unit: str) -> Figure:
+    """Mean size of each group's contribution, largest on top; a panel for each variant."""
+    figure, axes = _panels(len(sizes))
+    for axis, (name, of_group) in zip(axes, sizes.items(), strict=True):
+        groups = list(of_group)[::-1]
+        axis.barh([group.replace("_", " ") for group in groups], [of_group[group] for group in groups], color=_INK)
+        axis.set(title=name, xlabel=f"mean size of contribution, {unit}")
     return figure

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from joblib import Parallel, delayed
@@ -12,10 +16,34 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """What is started meanwhile never minds an interrupt: a terminal's Ctrl-C reaches every process at once.
+
+    A mask would not do: joblib's own helper process unblocks the signal again.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers are the main thread's alone
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def in_parallel(
     function: Callable[[Task], Result], tasks: Iterable[Task], *, jobs: int, label: str
 ) -> Sequence[Result]:
     """`function` of each task, in their order, computed on `jobs` cores (-1: all of them)."""
     todo = list(tasks)
-    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(task) for task in todo)
-    return list(tqdm(results, total=len(todo), desc=label, unit="fit", mininterval=0.5))
+    # This process alone takes the interrupt and ends its workers; each would else print a traceback of its own.
+    with _interrupts_ignored():
+        results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(task) for task in todo)
+    try:
+        return list(tqdm(results, total=len(todo), desc=label, unit="fit", mininterval=0.5))
+    except BaseException:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that open tasks are given up is what is wanted
+            results.close()
+        raise

@@ -6,7 +6,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from support.builders import a_customer, raw_columns, some_customers, with_usage
 from telelink_shared.artifact import Encoding
 from telelink_shared.customer import CATEGORIES
-from telelink_shared.features import BadColumn, bill_usd, encode, prepare, table
+from telelink_shared.features import BadColumn, bill_usd, encode, feature, prepare, table
 
 
 def rows_of(*customers):
@@ -29,6 +29,37 @@ def test_the_bill_is_minutes_times_their_rates():
 def test_the_bill_is_unknown_as_soon_as_one_period_is():
     (bill,) = bill_usd(rows_of(with_usage(totalIntlMinutes=None)))
     assert np.isnan(bill)
+
+
+def test_a_part_of_the_bill_needs_its_own_periods_alone():
+    rows = rows_of(with_usage(totalDayMinutes=100, totalIntlMinutes=10, totalEveMinutes=None, voiceMailPlan="no"))
+    assert feature(rows, "day_intl_usd") == pytest.approx([19.7])
+    assert feature(rows, "day_intl_without_voice_mail_usd") == pytest.approx([19.7])
+    assert np.isnan(feature(rows, "day_eve_usd")).all()
+    assert np.isnan(feature(rows, "day_eve_without_voice_mail_usd")).all()
+
+
+def test_the_voice_mail_plan_takes_the_bill_out_but_not_the_gap():
+    rows = rows_of(with_usage(voiceMailPlan="yes"), with_usage(voiceMailPlan="yes", totalDayMinutes=None))
+    assert feature(rows, "bill_without_voice_mail_usd") == pytest.approx([0.0, np.nan], nan_ok=True)
+
+
+def test_an_international_plan_lies_idle_the_more_the_fewer_calls_are_made():
+    rows = rows_of(
+        a_customer(internationalPlan="yes", totalIntlCalls=0),
+        a_customer(internationalPlan="yes", totalIntlCalls=3),
+        a_customer(internationalPlan="no", totalIntlCalls=0),
+    )
+    assert feature(rows, "unused_international_plan").tolist() == [1.0, 0.25, 0.0]
+
+
+def test_international_minutes_count_for_holders_of_the_plan():
+    rows = rows_of(
+        with_usage(internationalPlan="yes", totalIntlMinutes=13.5),
+        with_usage(internationalPlan="no", totalIntlMinutes=13.5),
+        with_usage(internationalPlan="yes", totalIntlMinutes=None),
+    )
+    assert feature(rows, "plan_intl_minutes") == pytest.approx([13.5, 0.0, np.nan], nan_ok=True)
 
 
 def test_other_spellings_give_the_same_rows():

@@ -13,6 +13,7 @@ from telelink_training.data import (
     known,
     lifetime_value_usd,
     load_csv,
+    must_not_overlap,
     normalise,
     synthetic,
 )
@@ -195,6 +196,10 @@ ERRORS = {
         PLAIN.frame.assign(churn=[True] * 9 + [False] * 191),
         "column churn: 9 of 200 rows say yes; at least 10 of each are needed",
     ),
+    "rows given twice": (
+        pd.concat([PLAIN.frame, PLAIN.frame.head(7)]),
+        "7 of 207 rows repeat another row in every column used: give each customer once",
+    ),
     "nobody stays": (
         PLAIN.frame.assign(churn=True),
         "column churn: 200 of 200 rows say yes; at least 10 of each are needed",
@@ -213,6 +218,25 @@ def test_data_that_cannot_be_learnt_from_is_one_line_with_columns_and_counts(cas
 def test_a_mapped_header_that_is_not_there_is_an_error():
     with pytest.raises(DataError, match=r"columns to be mapped are missing: Tenure \(found 20 columns, 200 rows\)"):
         normalise(PLAIN.frame, source="own", column_map={"Tenure": "account_length"})
+
+
+def test_a_mapped_header_counts_for_its_column_whatever_else_is_called_like_it():
+    frame = PLAIN.frame.rename(columns={CHURN: "Exited"}).assign(Churn="unknown", target=0.5)
+    assert normalise(frame, source="own", column_map={"Exited": CHURN}).fingerprint == PLAIN.fingerprint
+
+
+def test_a_mapped_column_is_named_by_both_its_names():
+    frame = bad(churn=["perhaps"]).rename(columns={CHURN: "Exited"})
+    with pytest.raises(DataError, match=r"^column churn \(Exited\): must be yes or no \(1 of 200 rows\)$"):
+        normalise(frame, source="own", column_map={"Exited": CHURN})
+
+
+def test_customers_that_were_trained_on_are_never_reported_on():
+    other = synthetic(150, seed=4)
+    must_not_overlap(PLAIN, other)
+    shared = Dataset(pd.concat([other.frame, PLAIN.frame.head(3)]), "further")
+    with pytest.raises(DataError, match=r"^3 of 153 rows of further are also in synthetic, 200 rows, seed 3: report"):
+        must_not_overlap(PLAIN, shared)
 
 
 @pytest.mark.parametrize(

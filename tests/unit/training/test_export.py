@@ -14,7 +14,7 @@ from telelink_clv.definition import CLV
 from telelink_shared import artifact
 from telelink_shared.artifact import JOBLIB, MANIFEST
 from telelink_shared.customer import COLUMNS, ELEVEN, MINUTES
-from telelink_shared.features import bill_usd, encode, prepare
+from telelink_shared.features import encode, prepare
 from telelink_shared.serving.model import load_model
 from telelink_training import churn, clv
 from telelink_training.config import CONFIGS, load_config
@@ -61,12 +61,12 @@ def a_line(config):
     return fitted(config, pipeline, WORTH, {clv.HALF_WIDTH: (1_700.0,)})
 
 
-FORESTS = tuple(a_forest(config) for config in CHURN_CONFIG.variants)
-LINES = tuple(a_line(config) for config in CLV_CONFIG.variants)
+FORESTS = tuple(a_forest(config) for config in CHURN_CONFIG.variants if config.compare)
+LINES = tuple(a_line(config) for config in CLV_CONFIG.variants if config.compare)
 
 
 def a_release(variants=FORESTS, **changes):
-    golden = golden_inputs(DATA, n_rows=4, seed=1)
+    golden = golden_inputs(DATA, variants, seed=1)
     rows = prepare(golden, n_rows=4)
     usage = known(rows, MINUTES)
     is_churn = variants[0].name == "usage" and hasattr(variants[0].pipeline, "predict_proba")
@@ -165,7 +165,7 @@ def test_a_graph_that_answers_otherwise_is_never_written(tmp_path):
 
 
 def test_an_estimator_that_cannot_be_exported_is_named_and_nothing_is_written(tmp_path):
-    config = CLV_CONFIG.variants[1]
+    config = CLV_CONFIG.variants[-1]
     pipeline = Pipeline(
         [
             ("encode", churn.encoder(config.features["broad"], config.categorical)),
@@ -207,9 +207,18 @@ def test_each_publishing_is_the_next_version(tmp_path):
     assert next_version(tmp_path, "clv") == "1"
 
 
-def test_half_of_the_golden_rows_have_usage_where_any_do():
+def test_golden_rows_have_two_customers_for_each_variant_and_no_more_usage_than_it_needs():
+    parts = [dataclasses.replace(FORESTS[0], needs=MINUTES[:1]), dataclasses.replace(FORESTS[0], needs=MINUTES[1:3])]
+    golden = golden_inputs(DATA, [FORESTS[0], *parts, FORESTS[1]], seed=1)
+    rows = prepare(golden, n_rows=8)
+    known_minutes = np.array([~np.isnan(rows.numbers[column]) for column in MINUTES]).T.astype(int).tolist()
+    assert known_minutes == [[1, 1, 1, 1]] * 2 + [[1, 0, 0, 0]] * 2 + [[0, 1, 1, 0]] * 2 + [[0, 0, 0, 0]] * 2
+    assert golden["total_day_charge"][2] is not None
+    assert golden["total_eve_charge"][2] is None
+
+
+def test_golden_rows_have_usage_where_only_some_customers_do():
     frame = DATA.frame.copy()
     frame.loc[8:, [name for name in COLUMNS if name not in ELEVEN]] = np.nan
-    rows = prepare(golden_inputs(Dataset(frame, "gaps"), n_rows=8, seed=1), n_rows=8)
-    assert known(rows, MINUTES).tolist() == [True] * 4 + [False] * 4
-    assert not np.isnan(bill_usd(rows)[:4]).any()
+    rows = prepare(golden_inputs(Dataset(frame, "gaps"), FORESTS, seed=1), n_rows=4)
+    assert known(rows, MINUTES).tolist() == [True, True, False, False]
