@@ -73,6 +73,13 @@ def test_the_smallest_changes_that_reach_a_tier_are_found_in_one_call(client, ch
     assert churn.calls.count("/v2/models/churn/infer") == 2
 
 
+def test_a_customer_who_is_there_already_is_suggested_nothing(client):
+    safe = a_customer(internationalPlan="no", customerServiceCalls=1)
+    reply = client.post("/v1/what-if", json={"customer": safe, "goal": "Low"}).json()
+    assert reply["prediction"]["churn_risk"] == "Low"
+    assert reply["trials"] == []
+
+
 def test_where_nothing_reaches_the_tier_nothing_is_suggested(client, churn):
     churn.infer = lambda request: churn.valid_infer(request, dict.fromkeys(FIGURES, [0.9] * n_rows_of(request)))
     assert client.post("/v1/what-if", json={"customer": RISKY, "goal": "Low"}).json()["trials"] == []

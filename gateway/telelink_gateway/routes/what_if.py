@@ -55,7 +55,7 @@ class Trial(BaseModel):
 
 
 class WhatIfReply(BaseModel):
-    """Nothing of it is stored. An empty list: no combination of the levers reaches the goal."""
+    """Nothing of it is stored. An empty list: the goal is reached already, or no combination of the levers does it."""
 
     prediction: PredictionReply = Field(description="As the customer is now")
     trials: list[Trial] = Field(description="The changes that were asked for, or the smallest that reach the goal")
@@ -99,8 +99,12 @@ async def what_if(request: Request) -> Response:
     now, *then = outcome.predictions
     chosen = list(range(len(tried)))
     if asked.goal is not None:
-        decisions = [(changes, prediction.decision) for changes, prediction in zip(tried, then, strict=True)]
-        chosen = smallest(decisions, asked.goal, most=MAX_SUGGESTIONS)
+        # No change is the smallest of all: where it does, nothing is suggested.
+        decisions = [
+            (changes, prediction.decision)
+            for changes, prediction in zip([Changes(), *tried], outcome.predictions, strict=True)
+        ]
+        chosen = [position - 1 for position in smallest(decisions, asked.goal, most=MAX_SUGGESTIONS) if position]
     reply = {
         "prediction": _reply(now),
         "trials": [
