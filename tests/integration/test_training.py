@@ -160,7 +160,7 @@ def processes_of(group):
     return running
 
 
-def interrupted(folder, *arguments, when, to_group):
+def interrupted(folder, *arguments, when, to_group, by=signal.SIGINT):
     """Exit code, standard error and what is left running of a training that is interrupted when it says `when`."""
     folders = ("--churn-models", str(folder), "--clv-models", str(folder))
     training = subprocess.Popen(
@@ -178,7 +178,7 @@ def interrupted(folder, *arguments, when, to_group):
             assert chunk, said.decode()
             said += chunk
         # As a terminal does it, to all processes; or as a supervisor does, to the first alone.
-        (os.killpg if to_group else os.kill)(training.pid, signal.SIGINT)
+        (os.killpg if to_group else os.kill)(training.pid, by)
         rest, _ = training.communicate(timeout=60)
     finally:
         if training.poll() is None:
@@ -188,17 +188,23 @@ def interrupted(folder, *arguments, when, to_group):
 
 
 @pytest.mark.parametrize(
-    ("when", "to_group"),
-    [(b"churn, eleven: search", True), (b"churn version 2 written", False)],
-    ids=["while it searches, from a terminal", "between the models, from a supervisor"],
+    ("when", "to_group", "by"),
+    [
+        (b"churn, eleven: search", True, signal.SIGINT),
+        (b"churn version 2 written", False, signal.SIGINT),
+        (b"churn, eleven: search", False, signal.SIGTERM),
+    ],
+    ids=["while it searches, from a terminal", "between the models, from a supervisor", "terminated"],
 )
-def test_an_interrupted_training_says_so_and_leaves_no_half_of_a_version(when, to_group, customers, configs, tmp_path):
+def test_an_interrupted_training_says_so_and_leaves_no_half_of_a_version(
+    when, to_group, by, customers, configs, tmp_path
+):
     before = synthetic(200, seed=4)
     small_churn(before, tmp_path)
     small_clv(before, tmp_path)
     there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     code, rest, group = interrupted(
-        tmp_path, "--data", str(customers), "--configs", str(configs), when=when, to_group=to_group
+        tmp_path, "--data", str(customers), "--configs", str(configs), when=when, to_group=to_group, by=by
     )
     assert code == 130
     assert rest.splitlines()[-1] == "telelink_training: interrupted; nothing was written half"
