@@ -11,6 +11,7 @@ Training writes, services read; this module is the only one that knows the layou
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -36,6 +37,10 @@ REFERENCE_COLUMNS: Final = ELEVEN + MINUTES
 
 class ArtifactError(Exception):
     """A model version that must not be served. The message says which file and why."""
+
+
+class VersionExists(ArtifactError):
+    """A version that would have been written is there already, perhaps since a moment."""
 
 
 class _Frozen(BaseModel):
@@ -288,11 +293,12 @@ def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, byte
         the new folder.
 
     Raises:
-        ArtifactError: the version exists, or manifest and files differ.
+        VersionExists: versions are never overwritten.
+        ArtifactError: manifest and files differ.
     """
     target = models_dir / manifest.model / manifest.version
     if target.exists():
-        raise ArtifactError(f"{target}: this version exists; versions are never overwritten")
+        raise VersionExists(f"{target}: this version exists; versions are never overwritten")
     for filename, content in files.items():
         if manifest.files.get(filename) != file_entry(content):
             raise ArtifactError(f"{filename}: the manifest does not describe this content")
@@ -303,5 +309,10 @@ def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, byte
             (staging / filename).write_bytes(content)
         (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         staging.chmod(0o755)
-        staging.rename(target)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            raise VersionExists(f"{target}: this version was written meanwhile") from error
     return target

@@ -111,9 +111,10 @@ def _rollback(arguments: argparse.Namespace) -> None:
     _say_served(arguments.model, version, before)
 
 
-def _say_served(model: str, version: str, before: str) -> None:
+def _say_served(model: str, version: str, before: str | None) -> None:
+    was = before or "one that is gone"
     print(
-        f"{model}: version {version} is to be served (before: {before}); a service takes it at its next start, or at "
+        f"{model}: version {version} is to be served (before: {was}); a service takes it at its next start, or at "
         f"once by POST /v2/repository/models/{model}/load"
     )
 

@@ -79,9 +79,9 @@ def _changed_values(old: PublishedModel, new: PublishedModel, old_usd: Floats, n
 
 def _seen(models: Sequence[tuple[str, PublishedModel]], dataset: Dataset) -> list[str]:
     return [
-        f"Beware: the {word} version was trained on these very rows; its figures here are too good."
+        f"Beware: the {word} version was trained on {seen}; its figures here are too good."
         for word, model in models
-        if model.manifest.data.get("fingerprint") == dataset.fingerprint
+        if (seen := model.seen_of(dataset))
     ]
 
 

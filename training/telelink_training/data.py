@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from telelink_shared.customer import (
     AREA_CODES,
@@ -32,7 +34,7 @@ from telelink_shared.customer import (
     UnknownSpelling,
     canonical_plan,
 )
-from telelink_shared.features import Rows, bill_usd, prepare
+from telelink_shared.features import BadColumn, Rows, bill_usd, prepare
 
 CHURN: Final = "churn"
 LIFETIME_VALUE: Final = "lifetime_value_usd"
@@ -79,10 +81,12 @@ class Dataset:
     Attributes:
         frame: canonical columns, `churn`, and `lifetime_value_usd` where the source has it.
         source: what the data is, for the manifest and the model card; never a path.
+        part_of: fingerprint of the data that these rows are the greater part of; None for a source as it is.
     """
 
     frame: pd.DataFrame
     source: str
+    part_of: str | None = None
 
     @property
     def rows(self) -> Rows:
@@ -195,6 +199,11 @@ def normalise(raw: pd.DataFrame, *, source: str, column_map: Mapping[str, str] |
             if column in renamed
         }
     )
+    try:
+        rows_of(frame)
+    except BadColumn as error:
+        column = labels.get(error.column, error.column)
+        raise DataError(f"column {column}: {error.reason} ({error.n_rows} of {len(frame)} rows)") from error
     frame[CHURN] = frame[CHURN] == "yes"
     n_leaving = int(frame[CHURN].sum())
     if min(n_leaving, len(frame) - n_leaving) < MIN_OF_EACH:
@@ -232,12 +241,24 @@ def load_csv(path: Path, *, column_map: Mapping[str, str] | None = None) -> Data
         DataError: it cannot be read, or see `normalise`.
     """
     try:
-        raw = pd.read_csv(path, skipinitialspace=True, compression=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            raw = _read(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ParserWarning as error:
+        raise DataError(f"{path}: is no CSV file (rows have more fields than the header)") from error
     except ValueError as error:  # what pandas and the decoder raise is of this kind
         raise DataError(f"{path}: is no CSV file ({_one_line(error)})") from error
     return normalise(raw, source=path.name, column_map=column_map)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table with its headers as they stand there: pandas would rename one that is given twice."""
+    first = pd.read_csv(path, skipinitialspace=True, compression=None, header=None, nrows=1, dtype=str)
+    # Without `index_col` a further field in every row makes the first column an index, and moves all others.
+    raw = pd.read_csv(path, skipinitialspace=True, compression=None, index_col=False)
+    return raw.set_axis([str(header) for header in first.iloc[0]], axis=1)
 
 
 def _one_line(error: Exception) -> str:

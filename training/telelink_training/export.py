@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from telelink_shared import artifact
-from telelink_shared.artifact import Encoding, Golden, Manifest, Variant
+from telelink_shared.artifact import Encoding, Golden, Manifest, Variant, VersionExists
 from telelink_shared.customer import COLUMNS, ELEVEN
 from telelink_shared.features import Floats, Rows, encode, table
 from telelink_shared.serving.engine import OnnxEngine
@@ -210,9 +210,9 @@ class Release:
 
 
 def next_version(models_dir: Path, name: str) -> str:
-    """One more than the newest."""
-    found = artifact.versions(models_dir, name)
-    return str(int(found[-1]) + 1) if found else "1"
+    """One more than the newest; what is called like a version without being whole keeps its number."""
+    taken = [int(entry.name) for entry in (models_dir / name).glob("*") if entry.name.isdecimal()]
+    return str(max(taken, default=0) + 1)
 
 
 def publish(release: Release, models_dir: Path) -> Path:
@@ -254,6 +254,7 @@ def publish(release: Release, models_dir: Path) -> Path:
             "source": release.dataset.source,
             "rows": len(release.dataset.frame),
             "fingerprint": release.dataset.fingerprint,
+            **({"part_of": release.dataset.part_of} if release.dataset.part_of else {}),
             **release.data_facts,
         },
         metrics={**release.metrics, "onnx_parity": differences},
@@ -264,4 +265,8 @@ def publish(release: Release, models_dir: Path) -> Path:
             inputs=dict(release.golden_inputs), outputs=dict(release.golden_outputs), tolerance=dict(release.tolerance)
         ),
     )
-    return artifact.write_version(models_dir, manifest, files)
+    while True:
+        try:
+            return artifact.write_version(models_dir, manifest, files)
+        except VersionExists:  # another training was done a moment earlier
+            manifest = manifest.model_copy(update={"version": next_version(models_dir, release.model)})

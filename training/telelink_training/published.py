@@ -16,7 +16,7 @@ from telelink_shared.calibration import calibrate
 from telelink_shared.features import Floats, Rows, encode
 from telelink_shared.serving.engine import OnnxEngine
 from telelink_training.clv import HALF_WIDTH
-from telelink_training.data import known
+from telelink_training.data import Dataset, known
 
 BEFORE: Final = "served_before"
 """Beside the file `served`: the version that was served before the last promotion or rollback."""
@@ -49,6 +49,13 @@ class PublishedModel:
 
     manifest: Manifest
     engine: OnnxEngine
+
+    def seen_of(self, dataset: Dataset) -> str:
+        """Which of these customers it was trained on, in words; empty for none that is known of."""
+        fingerprint, data = dataset.fingerprint, self.manifest.data
+        if fingerprint == data.get("fingerprint"):
+            return "these very rows"
+        return "most of these rows" if fingerprint == data.get("part_of") else ""
 
     def score(self, variant: Variant, rows: Rows) -> Floats:
         """One variant's answers for customers of whom it knows enough."""
@@ -91,18 +98,25 @@ def read_published(models_dir: Path, name: str, version: str) -> PublishedModel:
     return PublishedModel(manifest, OnnxEngine(content, [variant.name for variant in manifest.variants]))
 
 
-def promote(models_dir: Path, name: str, version: str) -> str:
+def _served(models_dir: Path, name: str) -> str | None:
+    try:
+        return artifact.served_version(models_dir, name)
+    except ArtifactError:
+        return None
+
+
+def promote(models_dir: Path, name: str, version: str) -> str | None:
     """Choose the version that services serve from their next start or load on.
 
     Returns:
-        the version that was served before.
+        the version that was served before; None where the one that was chosen is gone, which this mends.
 
     Raises:
         ArtifactError: it is not there, or not whole; nothing has changed.
     """
     _checked(models_dir, name, version)
-    before = artifact.served_version(models_dir, name)
-    if before != version:
+    before = _served(models_dir, name)
+    if before not in (None, version):
         # In this order: cut between the two, a rollback finds the served version itself and says so.
         artifact.write_whole(models_dir / name / BEFORE, f"{before}\n")
     artifact.set_served_version(models_dir, name, version)
@@ -125,4 +139,5 @@ def rollback(models_dir: Path, name: str) -> tuple[str, str]:
         before = served
     if before == served:
         raise ArtifactError(f"model '{name}' has no promotion to take back in {models_dir}")
-    return before, promote(models_dir, name, before)
+    promote(models_dir, name, before)
+    return before, served

@@ -137,7 +137,7 @@ def html_report(model: PublishedModel, dataset: Dataset, *, seed: int) -> str:
         DataError: these rows have not what the report needs.
     """
     manifest = model.manifest
-    seen = manifest.data.get("fingerprint") == dataset.fingerprint
+    seen = model.seen_of(dataset)
     parts = (_churn if manifest.model == "churn" else _clv)(model, dataset, seed=seed)
     title = f"Model report: {manifest.model}, version {manifest.version}"
     return "\n".join(
@@ -149,9 +149,7 @@ def html_report(model: PublishedModel, dataset: Dataset, *, seed: int) -> str:
             f"<p>Made {escape(manifest.created_at)} from {manifest.data.get('rows', 0):,} rows: "
             f"{escape(str(manifest.data.get('source', '')))}. Measured here on {len(dataset.frame):,} rows: "
             f"{escape(dataset.source)}. In brackets: 95 % bootstrap intervals.</p>",
-            "<p><strong>The version was trained on these very rows: the figures are too good.</strong></p>"
-            if seen
-            else "",
+            f"<p><strong>The version was trained on {seen}: the figures are too good.</strong></p>" if seen else "",
             *parts,
             "<h2>Limits</h2><ul>",
             *[f"<li>{escape(note)}</li>" for note in manifest.notes],

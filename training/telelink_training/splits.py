@@ -15,6 +15,10 @@ def hold_out(dataset: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:
         dataset.frame, test_size=HOLD_OUT_SHARE, random_state=seed, stratify=dataset.frame[CHURN]
     )
     return (
-        Dataset(train.reset_index(drop=True), f"{dataset.source}, {1 - HOLD_OUT_SHARE:.0%} of it"),
+        Dataset(
+            train.reset_index(drop=True),
+            f"{dataset.source}, {1 - HOLD_OUT_SHARE:.0%} of it",
+            part_of=dataset.fingerprint,
+        ),
         Dataset(test.reset_index(drop=True), f"{dataset.source}, the other {HOLD_OUT_SHARE:.0%}"),
     )

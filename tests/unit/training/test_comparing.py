@@ -8,6 +8,7 @@ from telelink_training.comparing import compare
 from telelink_training.data import synthetic
 from telelink_training.evaluate import bootstrap, weighted_classification
 from telelink_training.published import read_published
+from telelink_training.splits import hold_out
 
 TRAIN, OTHER = synthetic(300, seed=1), synthetic(200, seed=2)
 
@@ -77,3 +78,10 @@ def test_value_models_are_compared_in_dollars_and_by_who_is_of_high_value(models
 def test_rows_that_a_version_was_trained_on_are_told(models):
     assert "Beware" not in compared(models, "1", "2")
     assert "Beware: the old version was trained on these very rows" in compared(models, "1", "2", data=TRAIN)
+
+
+def test_a_file_of_which_most_was_trained_on_is_told(tmp_path):
+    train, test = hold_out(TRAIN, seed=1)
+    small_churn(train, tmp_path)
+    assert "Beware: the old version was trained on most of these rows" in compared(tmp_path, "1", "1", data=TRAIN)
+    assert "Beware" not in compared(tmp_path, "1", "1", data=test)

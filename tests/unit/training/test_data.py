@@ -191,6 +191,10 @@ ERRORS = {
         bad(lifetime_value_usd=[5.0] * 199),
         "column lifetime_value_usd: must be a number (1 of 200 rows)",
     ),
+    "a number beyond all sense": (
+        bad(total_day_minutes=[1e300]),
+        "column total_day_minutes: must be numbers of at most 1,000,000,000 (1 of 200 rows)",
+    ),
     "too few rows": (PLAIN.frame.head(99), "99 rows are too few: at least 100 are needed"),
     "too few churners": (
         PLAIN.frame.assign(churn=[True] * 9 + [False] * 191),
@@ -309,3 +313,18 @@ def test_without_usage_no_lifetime_value_is_made_up():
     with pytest.raises(DataError, match=r"total_night_minutes.*missing in 5 of 200 rows.*add a column"):
         lifetime_value_usd(normalise(frame, source="gaps"), seed=1)
     assert LIFETIME_VALUE not in frame
+
+
+def test_a_header_given_twice_is_an_error_whichever_of_both_is_meant(tmp_path):
+    lines = PLAIN.frame.to_csv(index=False).splitlines()
+    doubled = [f"{lines[0]},total_day_minutes", *(f"{line},1.0" for line in lines[1:])]
+    (tmp_path / "own.csv").write_text("\n".join(doubled))
+    with pytest.raises(DataError, match=r"^columns given twice: total_day_minutes \(found 21 columns, 200 rows\)$"):
+        load_csv(tmp_path / "own.csv")
+
+
+def test_rows_with_more_fields_than_the_header_move_no_column(tmp_path):
+    lines = PLAIN.frame.to_csv(index=False).splitlines()
+    (tmp_path / "own.csv").write_text("\n".join([lines[0], *(f"{line},1" for line in lines[1:])]))
+    with pytest.raises(DataError, match=r"rows have more fields than the header"):
+        load_csv(tmp_path / "own.csv")

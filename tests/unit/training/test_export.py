@@ -16,7 +16,7 @@ from telelink_shared.artifact import JOBLIB, MANIFEST
 from telelink_shared.customer import COLUMNS, ELEVEN, MINUTES
 from telelink_shared.features import encode, prepare
 from telelink_shared.serving.model import load_model
-from telelink_training import churn, clv
+from telelink_training import churn, clv, export
 from telelink_training.config import CONFIGS, load_config
 from telelink_training.data import CHURN, Dataset, known, lifetime_value_usd, normalise, synthetic
 from telelink_training.export import (
@@ -222,3 +222,17 @@ def test_golden_rows_have_usage_where_only_some_customers_do():
     frame.loc[8:, [name for name in COLUMNS if name not in ELEVEN]] = np.nan
     rows = prepare(golden_inputs(Dataset(frame, "gaps"), FORESTS, seed=1), n_rows=4)
     assert known(rows, MINUTES).tolist() == [True, True, False, False]
+
+
+def test_a_training_that_was_done_a_moment_earlier_costs_the_other_one_nothing_but_its_number(tmp_path, monkeypatch):
+    first = publish(a_release(), tmp_path)
+    numbers = iter(["1", "2"])
+    monkeypatch.setattr(export, "next_version", lambda *_: next(numbers))
+    second = publish(a_release(), tmp_path)
+    assert (first.name, second.name) == ("1", "2")
+    assert artifact.read_manifest(second).version == "2"
+
+
+def test_a_folder_that_is_called_like_a_version_keeps_its_number(tmp_path):
+    (tmp_path / "churn" / "7").mkdir(parents=True)
+    assert publish(a_release(), tmp_path).name == "8"

@@ -136,3 +136,10 @@ def test_a_model_that_this_code_cannot_finish_is_not_answered_by_chance(tmp_path
     model = read_published(tmp_path, "toy", "1")
     with pytest.raises(KeyError):
         model.answers(rows_of(Dataset(DATA.frame.drop(columns=list(CHARGES)), "x").frame))
+
+
+def test_a_promotion_mends_a_choice_of_a_version_that_is_gone(models):
+    promote(models, "churn", "2")
+    shutil.rmtree(models / "churn" / "2")
+    assert promote(models, "churn", "1") is None
+    assert served(models) == "1"
