@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -230,4 +232,11 @@ def load_model(
         raise ArtifactError(f"{folder}: its last variant must answer rows without any optional column")
     model = LoadedModel(definition, manifest, _engine(runtime, folder, manifest))
     _self_test(model)
+    _give_back_memory()
     return model
+
+
+def _give_back_memory() -> None:
+    """What reading the graph took and nobody uses any more: a third of a forest's memory, where the C library can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
