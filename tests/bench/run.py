@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import batches, growth, memory, predicting, stages, t2micro, workers
+from bench import batches, growth, limits, memory, predicting, stages, t2micro, workers
 from bench.document import document
 from bench.report import Part, bars_table
 from bench.setting import SHORTEST_S, Setting
@@ -23,6 +23,7 @@ PARTS: Mapping[str, Callable[[Setting], Part]] = {
     "memory": memory.measure,
     "growth": growth.measure,
     "stages": stages.measure,
+    "limits": limits.measure,
     "workers": workers.measure,
     "t2micro": t2micro.measure,
 }

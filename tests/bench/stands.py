@@ -17,6 +17,7 @@ from support.servers import wait_until
 OURS = "ours"
 ECHO = "echo"
 ONE_PROCESS = "one process"
+RELAY = "relay"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,15 @@ class Stands:
         """What people write by hand."""
         return self._reference(ONE_PROCESS, "bench.one_process")
 
-    def _reference(self, name: str, module: str) -> Stand:
-        process = self._stack.enter_context(python(module, "/readyz", self._folders.new()))
+    def relay(self) -> Stand:
+        """The least that a gateway can do."""
+        folder = self._folders.new()
+        services = [self._stack.enter_context(python("bench.constant", "/", folder)) for _ in range(2)]
+        churn, clv = services
+        return self._reference(RELAY, "bench.relay", {"BENCH_CHURN_URL": churn.url, "BENCH_CLV_URL": clv.url})
+
+    def _reference(self, name: str, module: str, extra: Mapping[str, str] | None = None) -> Stand:
+        process = self._stack.enter_context(python(module, "/readyz", self._folders.new(), extra=extra))
         url, nginx = self._nginx(process.url)
         return Stand(name, url, {"nginx": nginx, "endpoint": process.pid})
 

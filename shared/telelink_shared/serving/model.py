@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -106,18 +108,33 @@ class LoadedModel:
     def _main_answer(self, variant: Variant, rows: Rows) -> Floats:
         return self.answer(variant, rows)[self.definition.main_output.name]
 
+    @cached_property
+    def _needed(self) -> tuple[str, ...]:
+        """Optional columns that some variant needs."""
+        return tuple(dict.fromkeys(column for variant in self.manifest.variants for column in variant.needs))
+
+    @cached_property
+    def _variant_of(self) -> NDArray[np.intp]:
+        """The position of the first variant that can answer, by which of the needed columns are known: a bit each."""
+        bits = {column: 1 << bit for bit, column in enumerate(self._needed)}
+        needs = [sum(bits[column] for column in variant.needs) for variant in self.manifest.variants]
+        # The last variant needs nothing optional.
+        return np.array(
+            [next(at for at, need in enumerate(needs) if need & known == need) for known in range(1 << len(bits))]
+        )
+
     def _by_variant(self, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
+        known = np.zeros(rows.n_rows, dtype=np.intp)
+        for bit, column in enumerate(self._needed):
+            known |= ~np.isnan(rows.numbers[column]) << bit
+        answered_by = self._variant_of[known]
+        found = sorted(set(answered_by.tolist())) or [0]
+        if len(found) == 1:
+            return self._answers(self.manifest.variants[found[0]], rows, with_reasons=with_reasons)
         results: dict[str, NDArray[Any]] = {}
-        open_rows = np.ones(rows.n_rows, dtype=bool)
-        for variant in self.manifest.variants:  # the last one needs nothing optional: none stays open
-            mine = open_rows
-            for column in variant.needs:
-                mine = mine & ~np.isnan(rows.numbers[column])
-            if mine.all():
-                return self._answers(variant, rows, with_reasons=with_reasons)
-            if not mine.any():
-                continue
-            open_rows = open_rows & ~mine
+        for position in found:
+            mine = answered_by == position
+            variant = self.manifest.variants[position]
             for name, values in self._answers(variant, rows.take(mine), with_reasons=with_reasons).items():
                 unknown = None if name == VARIANT_OUTPUT else np.nan
                 whole = results.setdefault(name, np.full((rows.n_rows, *values.shape[1:]), unknown, values.dtype))
@@ -215,4 +232,11 @@ def load_model(
         raise ArtifactError(f"{folder}: its last variant must answer rows without any optional column")
     model = LoadedModel(definition, manifest, _engine(runtime, folder, manifest))
     _self_test(model)
+    _give_back_memory()
     return model
+
+
+def _give_back_memory() -> None:
+    """What reading the graph took and nobody uses any more: a third of a forest's memory, where the C library can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
