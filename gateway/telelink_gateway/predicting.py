@@ -17,13 +17,13 @@ from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import Unavailable
 
 CHURN_OUTPUTS: Final = (
-    Expected("churn_probability", 0.0, 1.0),
+    Expected("churn_probability", 0.0, 1.0, between=("churn_lower", "churn_upper")),
     Expected("churn_lower", 0.0, 1.0),
     Expected("churn_upper", 0.0, 1.0),
     Expected("variant"),
 )
 CLV_OUTPUTS: Final = (
-    Expected("estimated_clv", 0.0, 1e7),
+    Expected("estimated_clv", 0.0, 1e7, between=("clv_lower", "clv_upper")),
     Expected("clv_lower", 0.0, 1e7),
     Expected("clv_upper", 0.0, 1e7),
     Expected("monthly_revenue", 0.0, 1e6, may_be_unknown=True),

@@ -28,6 +28,7 @@ _FIGURES: dict[str, dict[str, Any]] = {
         "variant": "usage",
     },
 }
+_INTERVALS = {"churn_probability": ("churn_lower", "churn_upper"), "estimated_clv": ("clv_lower", "clv_upper")}
 # International plan, voice mail, day, evening, night, international use, service calls, tenure, place.
 _REASONS: dict[str, tuple[float, list[float]]] = {
     "churn": (0.1, [0.02, -0.01, 0.03, 0.0, 0.0, 0.01, 0.1, 0.0, 0.0]),
@@ -78,9 +79,14 @@ class StubModel:
     release: threading.Event = field(default_factory=threading.Event)
 
     def valid_infer(self, request: dict[str, Any], columns: Columns | None = None, **changes: Any) -> Reply:
-        """A valid reply to what was asked for, with other values of some outputs, or with members changed."""
+        """A valid reply to what was asked for, with other values of some outputs, or with members changed.
+
+        Where a figure has other values, its interval is as narrow as can be unless it is given too.
+        """
         n_rows = n_rows_of(request)
-        columns = columns_of(self.model, n_rows) | (columns or {})
+        given = columns or {}
+        narrow = {end: given[name] for name, ends in _INTERVALS.items() if name in given for end in ends}
+        columns = columns_of(self.model, n_rows) | narrow | given
         outputs = [_tensor(output["name"], columns[output["name"]], n_rows) for output in request["outputs"]]
         reply = {"model_name": self.model, "model_version": self.version, "outputs": outputs}
         return 200, {}, json.dumps(reply | changes).encode()

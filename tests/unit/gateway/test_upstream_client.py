@@ -72,7 +72,7 @@ def client(service):
     return ModelClient(
         "clv-service",
         "clv",
-        "http://clv-service:8002",
+        "http://127.0.0.1:8002",
         Http(httpx.MockTransport(service.handle)),
         UpstreamMetrics(service.registry),
         input_schema_hash(ELEVEN),
