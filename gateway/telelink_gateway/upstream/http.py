@@ -52,16 +52,15 @@ _url = lru_cache(maxsize=64)(httpx.URL)
 
 
 class Reply(NamedTuple):
-    """A whole reply."""
+    """A whole reply.
+
+    Attributes:
+        is_draining: a process that is about to stop has sent the request away.
+    """
 
     status: int
     body: bytes
-    closes: bool
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether a process that is about to stop sent the request away."""
-        return self.closes and self.status == HTTPStatus.SERVICE_UNAVAILABLE
+    is_draining: bool
 
 
 class Http:
@@ -103,7 +102,9 @@ class Http:
             response = await self._transport.handle_async_request(request)
             try:
                 body = await _body(response, limit_bytes)
-                return Reply(response.status_code, body, response.headers.get("connection") == "close")
+                status = response.status_code
+                is_draining = status == HTTPStatus.SERVICE_UNAVAILABLE and response.headers.get("connection") == "close"
+                return Reply(status, body, is_draining)
             finally:
                 await response.aclose()
         except _ERRORS as error:

@@ -70,7 +70,9 @@ async def model(service, registry):
     http = Http(httpx.MockTransport(service.handle))
     schema_hash = input_schema_hash(ELEVEN)
     metrics = UpstreamMetrics(registry)
-    return Model(ModelClient("churn-service", "churn", "http://127.0.0.1:8001", http, metrics, schema_hash, CHURN_OUTPUTS))
+    return Model(
+        ModelClient("churn-service", "churn", "http://127.0.0.1:8001", http, metrics, schema_hash, CHURN_OUTPUTS)
+    )
 
 
 def row(tenure):
