@@ -209,8 +209,8 @@ class FaultProxy:
         fault: what happens to inference: a name in `FAULTS`, `DOWN` or `DEAF`; None for nothing.
         n_asked: that came in.
         n_spoiled: that the fault was done to.
-        most_at_once: the most under way at the same time since it was last set to 0.
-        n_open: connections that are open.
+        n_under_way: that wait for their reply.
+        most_at_once: the most that did at the same time since it was last set to 0.
     """
 
     target: str
@@ -220,8 +220,7 @@ class FaultProxy:
     n_asked: int = 0
     n_spoiled: int = 0
     most_at_once: int = 0
-    n_open: int = 0
-    _n_under_way: int = 0
+    n_under_way: int = 0
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _server: asyncio.Server | None = None
@@ -269,7 +268,6 @@ class FaultProxy:
         connection = asyncio.current_task()
         assert connection is not None
         self._connections.add(connection)
-        self.n_open += 1
         try:
             if self.fault == DEAF:
                 self.n_spoiled += 1
@@ -279,7 +277,6 @@ class FaultProxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.n_open -= 1
             self._connections.discard(connection)
             writer.transport.abort()
 
@@ -290,8 +287,8 @@ class FaultProxy:
             writer.write(b"".join(await self._asked(request)))
             return
         self.n_asked += 1
-        self._n_under_way += 1
-        self.most_at_once = max(self.most_at_once, self._n_under_way)
+        self.n_under_way += 1
+        self.most_at_once = max(self.most_at_once, self.n_under_way)
         try:
             fault = FAULTS.get(self.fault or "")
             answer_head, answer = await self._asked(request)
@@ -301,7 +298,7 @@ class FaultProxy:
                 self.n_spoiled += 1
                 await fault(Exchange(reader, writer, json.loads(answer), self.elsewhere))
         finally:
-            self._n_under_way -= 1
+            self.n_under_way -= 1
 
     async def _asked(self, request: bytes) -> tuple[bytes, bytes]:
         """The service's reply: head and body."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -56,6 +56,8 @@ _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
 
+ServiceState = Literal["ready", "not ready", "unreachable"]
+
 log = structlog.get_logger()
 
 
@@ -66,19 +68,25 @@ class LastError(NamedTuple):
     at: datetime
 
 
+class _Said(NamedTuple):
+    """What a service says of itself."""
+
+    state: ServiceState
+    version: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class ServiceStatus:
     """A model service as the gateway sees it now.
 
     Attributes:
-        state: 'ready', 'not ready' or 'unreachable'.
         latency_ms: median of the last hundred calls that were answered.
-        breaker: 'closed', 'open' or 'half-open'.
         notes: what must be said wherever a figure of this model is shown.
     """
 
     name: str
-    state: str
+    state: ServiceState
     address: str
     model: str
     version: str | None
@@ -147,7 +155,8 @@ class ModelClient:
     _latest: ModelMetadata | None = field(default=None, init=False)
     _latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_N_LATENCIES), init=False)
     _last_error: LastError | None = field(default=None, init=False)
-    _status: tuple[float, ServiceStatus] | None = field(default=None, init=False)
+    _said: _Said | None = field(default=None, init=False)
+    _said_at: float = field(default=0.0, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -345,17 +354,30 @@ class ModelClient:
             self._prober.schedule()
 
     async def status(self) -> ServiceStatus:
-        """The service's state, at most half a second old however many ask."""
+        """The service's state, asked for at most every half second however many want to know."""
         async with self._asking:
-            if self._status is None or time.monotonic() - self._status[0] > _STATUS_AGE_S:
-                status = await self._ask_status()
-                self._status = (time.monotonic(), status)
-            return self._status[1]
+            now = time.monotonic()
+            if self._said is None or now - self._said_at > _STATUS_AGE_S:
+                self._said = await self._ask_status()
+                self._said_at = time.monotonic()
+            said = self._said
+        latency_ms = round(statistics.median(self._latencies_s) * 1e3, 3) if self._latencies_s else None
+        code, at = self._last_error or (None, None)
+        return ServiceStatus(
+            self.service,
+            said.state,
+            self.url,
+            self.model,
+            said.version,
+            latency_ms,
+            self.breaker.state,
+            code,
+            at,
+            said.notes,
+        )
 
-    async def _ask_status(self) -> ServiceStatus:
-        version: str | None = None
-        notes: tuple[str, ...] = ()
-        state = "unreachable"
+    async def _ask_status(self) -> _Said:
+        state: ServiceState = "unreachable"
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
                 base = await self._endpoints.pick(asyncio.get_running_loop().time())
@@ -363,22 +385,14 @@ class ModelClient:
                 reply = await self._exchange("GET", path, {}, limit_bytes=_METADATA_BYTES)
                 state = "not ready"
                 metadata = await self._describe(base, {})
-                version, notes = metadata.versions[-1], tuple(map(str, metadata.parameters.get("notes", ())))
-                if reply.status == HTTPStatus.OK:
-                    state = "ready"
+                notes = tuple(map(str, metadata.parameters.get("notes", ())))
+                return _Said("ready" if reply.status == HTTPStatus.OK else state, metadata.versions[-1], notes)
         except TimeoutError:
             state = "unreachable"
             self._failed("timeout", "no state within a second", "")
         except Failure as failure:
             self._failed(failure.code, str(failure), "")
-        return self._as_seen(state, version, notes)
-
-    def _as_seen(self, state: str, version: str | None, notes: tuple[str, ...]) -> ServiceStatus:
-        latency_ms = round(statistics.median(self._latencies_s) * 1e3, 3) if self._latencies_s else None
-        code, at = self._last_error or (None, None)
-        return ServiceStatus(
-            self.service, state, self.url, self.model, version, latency_ms, self.breaker.state, code, at, notes
-        )
+        return _Said(state)
 
 
 def _fair_s(call: _Call) -> float:
