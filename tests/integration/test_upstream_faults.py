@@ -1,23 +1,35 @@
 """Every fault of a model service, made to happen by a proxy in front of it, and a ledger of what was answered."""
 
+import asyncio
 import json
 import os
+import random
 import sqlite3
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from support.builders import a_customer
 from support.fault_proxy import DEAF, DOWN, FAULTS, fault_proxy
 from support.servers import gateway, wait_until
-from support.stub_model import stub_model
+from support.stub_model import n_rows_of, stub_model
+from telelink_gateway.predicting import CHURN_OUTPUTS
+from telelink_gateway.upstream.answer import Answer
+from telelink_gateway.upstream.batching import MAX_CALLS
+from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.failure import RETRIED
+from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.upstream.model import Model
+from telelink_shared.artifact import input_schema_hash
+from telelink_shared.customer import ELEVEN, Customer, row_of
 
 DEADLINE_S = 0.5
 # What the promises add to the deadline.
@@ -55,6 +67,8 @@ CODES = {
     DOWN: "connect",
     DEAF: "timeout",
 }
+# Of the clients, and the gateway's to each service.
+IDLE_CONNECTIONS = N_CALLERS + 2 * MAX_CALLS
 # Room for what an allocator keeps.
 MEMORY_KIB = 32 * 1024
 
@@ -231,9 +245,130 @@ def test_a_fault_of_one_service(setting, fault):
     assert retries <= setting.metric("upstream_calls_total") / 10 + 1
     assert setting.metric("upstream_retries_total", reason=CODES[fault]) > 0 or CODES[fault] not in RETRIED
     setting.ask_many(N_CALLERS * 4)
-    wait_until(lambda: setting.n_descriptors <= n_descriptors + N_CALLERS, what="closed connections")
+    wait_until(lambda: setting.n_descriptors <= n_descriptors + IDLE_CONNECTIONS, what="closed connections")
     assert setting.memory_kib("VmHWM") <= memory_kib + MEMORY_KIB
 
 
 def test_every_fault_is_covered():
     assert CODES.keys() == {*FAULTS, DOWN, DEAF}
+
+
+def test_a_service_that_is_late_but_in_time_is_asked_and_answered(setting):
+    def late(request):
+        time.sleep(DEADLINE_S / 4)
+        return setting.churn.valid_infer(request)
+
+    setting.churn.infer = late
+    try:
+        entries = setting.ask_many(40)
+    finally:
+        setting.churn.infer = None
+    assert {entry.reply.status_code for entry in entries} == {200}
+    assert not any("X-Degraded" in entry.reply.headers for entry in entries)
+    assert setting.told()["breaker"] == "closed"
+    check(setting)
+
+
+async def hang_up(address, request, after_s):
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(reader.read(), after_s)
+    writer.transport.abort()
+
+
+def test_clients_that_hang_up_take_nothing_from_those_who_stay(setting):
+    """500 that wait for 5 to 40 ms, of a service that takes 30."""
+    n_descriptors, taken = setting.n_descriptors, 0
+
+    def slow(request):
+        nonlocal taken
+        taken += n_rows_of(request)
+        time.sleep(0.03)
+        return setting.churn.valid_infer(request)
+
+    body = json.dumps(a_customer()).encode()
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    chance = random.Random(7)
+
+    async def all_hang_up():
+        address = ("127.0.0.1", setting.front.port)
+        await asyncio.gather(*(hang_up(address, request, chance.uniform(0.005, 0.04)) for _ in range(500)))
+
+    setting.churn.infer = slow
+    try:
+        asyncio.run(all_hang_up())
+        assert taken > 0
+        entries = setting.ask_many(50)
+    finally:
+        setting.churn.infer = None
+    assert [entry.reply.status_code for entry in entries] == [200] * 50
+    assert not any("X-Degraded" in entry.reply.headers for entry in entries)
+    check(setting)
+    wait_until(lambda: setting.n_descriptors <= n_descriptors + IDLE_CONNECTIONS, what="closed connections")
+
+
+@pytest.fixture
+async def open_client():
+    """Makes a client of a service whose name means what a test says."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_http())
+
+        def open_at(url, resolve):
+            metrics, schema_hash = UpstreamMetrics(CollectorRegistry()), input_schema_hash(ELEVEN)
+            client = ModelClient("churn-service", "churn", url, http, metrics, schema_hash, CHURN_OUTPUTS, resolve)
+            stack.push_async_callback(client.close)
+            return Model(client)
+
+        yield open_at
+
+
+async def answered(model):
+    customer = row_of(Customer.model_validate(a_customer()))
+    return isinstance(await model.ask(customer, deadline=asyncio.get_running_loop().time() + 10), Answer)
+
+
+def n_infer(stub):
+    return sum(path.endswith("/infer") for path in stub.calls)
+
+
+@pytest.mark.parametrize("is_old_gone", [True, False])
+async def test_a_service_that_is_back_at_another_address_is_used_within_three_seconds(open_client, is_old_gone):
+    addresses = ["127.0.0.1"]
+
+    async def resolve(_host, _port):
+        return list(addresses)
+
+    with ExitStack() as stack:
+        old = stack.enter_context(old_stack := ExitStack()).enter_context(stub_model("churn"))
+        port = old.url.rpartition(":")[2]
+        new = stack.enter_context(stub_model("churn", host="127.0.0.2", port=int(port)))
+        model = open_client(f"http://churn-service:{port}", resolve)
+        assert await answered(model)
+        assert (n_infer(old), n_infer(new)) == (1, 0)
+        if is_old_gone:
+            old_stack.close()
+        addresses[:] = ["127.0.0.2"]
+        moved = time.monotonic()
+        while not n_infer(new):
+            # Where the old one still listens, its connection is as good as before, and has to be left all the same.
+            assert await answered(model) or is_old_gone
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - moved <= 3
+        n_old = n_infer(old)
+        assert await answered(model)
+        assert n_infer(old) == n_old
+
+
+async def test_with_two_addresses_the_end_of_one_costs_no_answer(open_client):
+    async def resolve(_host, _port):
+        return ["127.0.0.1", "127.0.0.2"]
+
+    with stub_model("churn", host="127.0.0.2") as stays:
+        port = int(stays.url.rpartition(":")[2])
+        with stub_model("churn", port=port) as goes:
+            model = open_client(f"http://churn-service:{port}", resolve)
+            assert [await answered(model) for _ in range(20)] == [True] * 20
+            assert n_infer(goes) == n_infer(stays) == 10
+        assert [await answered(model) for _ in range(20)] == [True] * 20
+        assert n_infer(stays) == 30

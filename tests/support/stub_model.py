@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -109,7 +110,7 @@ class StubModel:
 
 
 @contextmanager
-def stub_model(model: str) -> Iterator[StubModel]:
+def stub_model(model: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[StubModel]:
     """A running stub."""
     stub = StubModel(model)
     stub.release.set()
@@ -146,9 +147,17 @@ def stub_model(model: str) -> Iterator[StubModel]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    connections: list[socket.socket] = []
+
+    class Server(ThreadingHTTPServer):
+        def get_request(self) -> tuple[socket.socket, Any]:
+            connection, address = super().get_request()
+            connections.append(connection)
+            return connection, address
+
+    server = Server((host, port), Handler)
     server.daemon_threads = True
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    stub.url = f"http://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -158,3 +167,6 @@ def stub_model(model: str) -> Iterator[StubModel]:
         server.shutdown()
         server.server_close()
         thread.join()
+        for connection in connections:
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
