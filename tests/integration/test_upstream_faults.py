@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from support.builders import a_customer
 from support.fault_proxy import DEAF, DOWN, FAULTS, fault_proxy
 from support.servers import gateway, wait_until
-from support.stub_model import n_rows_of, stub_model
+from support.stub_model import column_of, n_rows_of, stub_model
 from telelink_gateway.predicting import CHURN_OUTPUTS
 from telelink_gateway.upstream.answer import Answer
 from telelink_gateway.upstream.batching import MAX_CALLS
@@ -188,8 +188,13 @@ def check(setting):
         assert (said["churn_risk"] is None) == is_degraded
         assert entry.is_lenient or not is_degraded
     assert max(setting.durations_s(setting.ledger)) <= DEADLINE_S + SLACK_S
+    ours = json.dumps([entry.request_id for entry in setting.ledger])
     with closing(sqlite3.connect(setting.history)) as history:
-        stored = history.execute("SELECT DISTINCT churn_probability, estimated_clv FROM predictions").fetchall()
+        stored = history.execute(
+            "SELECT DISTINCT churn_probability, estimated_clv FROM predictions"
+            " WHERE request_id IN (SELECT value FROM json_each(?))",
+            (ours,),
+        ).fetchall()
     assert set(stored) <= {(0.25, 12_000.0), (None, 12_000.0)}
 
 
@@ -250,7 +255,25 @@ def test_a_fault_of_one_service(setting, fault):
 
 
 def test_every_fault_is_covered():
-    assert CODES.keys() == {*FAULTS, DOWN, DEAF}
+    assert CODES.keys() == {*FAULTS, DOWN, DEAF} - {"answers_twice"}
+
+
+def test_a_reply_that_is_left_over_is_told_of_no_other_customer(setting):
+    setting.churn.infer = lambda request: setting.churn.valid_infer(
+        request, {"churn_probability": [tenure / 1e3 for tenure in column_of(request, "account_length")]}
+    )
+    setting.proxy.begin("answers_twice")
+    replies = {}
+    try:
+        for tenure in range(60):
+            replies[tenure] = setting.http.post("/predict", json=a_customer(accountLength=tenure))
+            wait_until(lambda: setting.proxy.n_under_way == 0, what="the second reply to be sent")
+    finally:
+        setting.churn.infer = None
+    assert setting.metric("upstream_calls_total", outcome="mixed_up") > 0
+    whole = {tenure: reply.json()["churn_probability"] for tenure, reply in replies.items() if reply.status_code == 200}
+    assert len(whole) > 5
+    assert whole == {tenure: tenure / 1e3 for tenure in whole}
 
 
 def test_a_service_that_is_late_but_in_time_is_asked_and_answered(setting):

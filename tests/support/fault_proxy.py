@@ -95,6 +95,13 @@ async def sends_half_a_message(it: Exchange) -> None:
     await it.reply(it.body[: len(it.body) // 2])
 
 
+async def answers_twice(it: Exchange) -> None:
+    """And the second time when the first reply has been taken for the whole."""
+    await it.reply(it.body)
+    await asyncio.sleep(0.02)
+    await it.reply(it.body)
+
+
 async def promises_too_much(it: Exchange) -> None:
     await it.reply(it.body, length=len(it.body) + 1)
     await it.gone()
@@ -186,8 +193,8 @@ FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         hangs, slow, resets, closes, closes_after_the_headers, resets_within_the_reply, truncates, sends_half_a_message,
-        promises_too_much, promises_too_little, drips, sends_noise, sends_html, redirects, is_broken, drains,
-        never_ends, sends_a_gigabyte, sends_headers_without_end,
+        promises_too_much, promises_too_little, answers_twice, drips, sends_noise, sends_html, redirects, is_broken,
+        drains, never_ends, sends_a_gigabyte, sends_headers_without_end,
     )
 } | {
     "says NaN": _says(float("nan")),

@@ -89,7 +89,7 @@ class StubModel:
         narrow = {end: given[name] for name, ends in _INTERVALS.items() if name in given for end in ends}
         columns = columns_of(self.model, n_rows) | narrow | given
         outputs = [_tensor(output["name"], columns[output["name"]], n_rows) for output in request["outputs"]]
-        reply = {"model_name": self.model, "model_version": self.version, "outputs": outputs}
+        reply = {"model_name": self.model, "model_version": self.version, "id": request["id"], "outputs": outputs}
         return 200, {}, json.dumps(reply | changes).encode()
 
     def metadata(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from collections import deque
@@ -31,6 +32,7 @@ from telelink_shared.customer import EXAMPLE, Customer, row_of
 from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata
 from telelink_shared.problem import ModelUnavailable
 from telelink_shared.reasons import GROUP_NAMES
+from telelink_shared.web.request_id import new_id
 
 _RETRY_AFTER_S: Final = 2
 # How long an answer to "are you there?" is good for, and how long it may take.
@@ -47,6 +49,8 @@ _ROWS_PER_EXPLAINED: Final = 2 ** len(GROUP_NAMES)
 _MAX_VERSIONS: Final = 8
 _N_LATENCIES: Final = 100
 _JSON: Final = {"content-type": "application/json"}
+_KEEP: Final[Mapping[str, str]] = {}
+_CLOSE: Final[Mapping[str, str]] = {"connection": "close"}
 # A row with reasons has about 500 bytes, our services' metadata 7,000.
 _REPLY_BYTES: Final = 64 * 1024
 _REPLY_BYTES_PER_ROW: Final = 1024
@@ -163,6 +167,10 @@ class ModelClient:
         self.breaker = Breaker(self._breaker_changed)
         self._endpoints = Endpoints(self.url, self.resolve)
         self._prober = Prober(self.breaker, self._probe)
+        self._ids = new_id()
+        self._numbers = itertools.count()
+        # What is sent along while connections may have something left over.
+        self._mistrust: Mapping[str, str] = _KEEP
         self._infer_path = f"/v2/models/{self.model}/infer"
         self.metrics.begin(self.service)
 
@@ -258,13 +266,18 @@ class ModelClient:
         return await self._ask_at(await self._endpoints.pick(loop.time(), not_this=base), call)
 
     async def _ask_at(self, base: str, call: _Call) -> Answer:
-        body = b'{"inputs":%b,"outputs":%b}' % (call.inputs.json, _outputs_json(call.outputs))
+        call_id = self._ids + str(next(self._numbers))
+        body = b'{"id":"%b","inputs":%b,"outputs":%b}' % (
+            call_id.encode(),
+            call.inputs.json,
+            _outputs_json(call.outputs),
+        )
         left_ms = max(0, int((call.deadline - asyncio.get_running_loop().time()) * 1e3))
         n_rows = call.inputs.n_rows
         reply = await self._exchange(
             "POST",
             base + self._infer_path,
-            {**_JSON, **call.headers, DEADLINE_HEADER: str(left_ms)},
+            {**_JSON, **self._mistrust, **call.headers, DEADLINE_HEADER: str(left_ms)},
             body,
             limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
         )
@@ -274,6 +287,11 @@ class ModelClient:
             message = InferResponse.model_validate(from_json(reply.body))
         except (ValueError, ValidationError) as error:
             raise Failure("malformed", "the reply is not a message of the protocol") from error
+        if message.id != call_id:
+            # Left over on the connection from a call before, it would be told of the wrong customers.
+            self._mistrust = _CLOSE
+            raise Failure("mixed_up", "the reply is to another call")
+        self._mistrust = _KEEP
         if message.model_name != self.model:
             raise Failure("model", "another model answered")
         columns, invalid = checked_columns(message, call.outputs, n_rows)

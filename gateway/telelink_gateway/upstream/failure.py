@@ -12,6 +12,7 @@ FailureCode = Literal[
     "too_large",  # more bytes than such a reply can have
     "timeout",  # nothing whole by the deadline
     "status",  # a status that no answer has, a redirect among them
+    "mixed_up",  # the reply to another call
     "malformed",  # not a message of the inference protocol
     "model",  # another model answered
     "version",  # the service does not describe the version that answered

@@ -358,6 +358,19 @@ async def test_the_service_is_told_how_long_the_answer_is_waited_for(client, ser
     assert 0 < told[0] <= 5_000
 
 
+@pytest.mark.parametrize("wrong", [None, "", "0", "of another call"])
+async def test_a_reply_to_another_call_is_none_and_its_connection_is_not_used_again(client, service, wrong):
+    await ask(client)
+    healthy, kept = service.infer, []
+    service.infer = lambda request: service.reply(service.stub.valid_infer(json.loads(request.content), id=wrong)[2])
+    await problem_of(client)
+    assert service.calls("mixed_up") == 1
+    service.infer = lambda request: kept.append(request.headers.get("connection")) or healthy(request)
+    await ask(client)
+    await ask(client)
+    assert kept == ["close", None]
+
+
 async def test_a_version_that_is_gone_before_it_was_described_costs_no_answer(client, service):
     await ask(client)
     infer = service.infer
