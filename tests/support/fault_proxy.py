@@ -62,7 +62,7 @@ async def hangs(it: Exchange) -> None:
 async def slow(it: Exchange) -> None:
     """Answers when nobody waits any more."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(it.gone(), 1.5)
+        await asyncio.wait_for(it.gone(), 2.0)
     await it.reply(it.body)
 
 
