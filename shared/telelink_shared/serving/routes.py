@@ -47,6 +47,21 @@ _MAX_ROWS_IN_PLACE: Final = 256
 _MAX_DEADLINE_DIGITS: Final = 8
 
 _REQUEST = TypeAdapter(InferRequest)
+_INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    504: {"description": "The deadline had passed: nothing was begun", "content": {"application/problem+json": {}}}
+}
+_INFER_EXTRA: Final[dict[str, Any]] = {
+    **json_body_of(InferRequest),
+    "parameters": [
+        {
+            "name": DEADLINE_HEADER,
+            "in": "header",
+            "required": False,
+            "description": "For how many more milliseconds the answer is waited for; later, nothing is begun",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
+}
 
 router = APIRouter(prefix="/v2")
 
@@ -263,9 +278,14 @@ async def _infer(
     return in_time() if is_quick else await run_in_threadpool(in_time)
 
 
-@router.post("/models/{name}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest))
 @router.post(
-    "/models/{name}/versions/{version}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest)
+    "/models/{name}/infer", response_model=InferResponse, responses=_INFER_RESPONSES, openapi_extra=_INFER_EXTRA
+)
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    response_model=InferResponse,
+    responses=_INFER_RESPONSES,
+    openapi_extra=_INFER_EXTRA,
 )
 async def infer(request: Request, name: str, model: Model, version: str | None = None) -> Response:
     """Answer a batch of rows: one input tensor for each raw column, first dimension the batch."""
