@@ -16,8 +16,10 @@ from telelink_gateway.resources import Resources
 from telelink_gateway.routes import docs, health, policy, predictions, stats, what_if
 from telelink_gateway.security_headers import security_headers
 from telelink_gateway.settings import Settings
-from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
+from telelink_gateway.upstream.answer import Expected
+from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.model import Model
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
@@ -42,17 +44,17 @@ async def _open_resources(settings: Settings, registry: CollectorRegistry) -> As
         http = await stack.enter_async_context(open_http())
         upstream = UpstreamMetrics(registry)
         schema_hash = input_schema_hash(ELEVEN)
+
+        def model(name: str, url: str, outputs: tuple[Expected, ...]) -> Model:
+            client = ModelClient(f"{name}-service", name, url, http, upstream, schema_hash, outputs)
+            stack.push_async_callback(client.close)
+            return Model(client)
+
         yield Resources(
             settings=settings,
             models=Models(
-                churn=Model(
-                    ModelClient(
-                        "churn-service", "churn", settings.churn_url, http, upstream, schema_hash, CHURN_OUTPUTS
-                    )
-                ),
-                clv=Model(
-                    ModelClient("clv-service", "clv", settings.clv_url, http, upstream, schema_hash, CLV_OUTPUTS)
-                ),
+                churn=model("churn", settings.churn_url, CHURN_OUTPUTS),
+                clv=model("clv", settings.clv_url, CLV_OUTPUTS),
                 policy=Policy(
                     high_value_from_usd=settings.high_value_from_usd, top_value_from_usd=settings.top_value_from_usd
                 ),

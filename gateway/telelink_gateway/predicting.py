@@ -17,13 +17,13 @@ from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import Unavailable
 
 CHURN_OUTPUTS: Final = (
-    Expected("churn_probability", 0.0, 1.0),
+    Expected("churn_probability", 0.0, 1.0, between=("churn_lower", "churn_upper")),
     Expected("churn_lower", 0.0, 1.0),
     Expected("churn_upper", 0.0, 1.0),
     Expected("variant"),
 )
 CLV_OUTPUTS: Final = (
-    Expected("estimated_clv", 0.0, 1e7),
+    Expected("estimated_clv", 0.0, 1e7, between=("clv_lower", "clv_upper")),
     Expected("clv_lower", 0.0, 1e7),
     Expected("clv_upper", 0.0, 1e7),
     Expected("monthly_revenue", 0.0, 1e6, may_be_unknown=True),
@@ -34,6 +34,9 @@ Asked = asyncio.Future[AnswerOrProblem]
 
 # Small enough that both sides of a call have something to do at the same time, large enough that calls cost nothing.
 ROWS_PER_CALL: Final = 2_500
+# What is done with the answers takes 12 us a row here, and three times as long on a small machine: of ten seconds for
+# 10,000 customers, the models have 9.6.
+FINISHING_S_PER_ROW: Final = 40e-6
 
 
 class Prediction(NamedTuple):
@@ -131,9 +134,11 @@ async def predict_many(
 ) -> Outcome:
     """The same for several customers, asked for by themselves: all of them or none.
 
-    The services work on one part while the next is made ready for them and the one before is decided on.
+    The services work on one part while the next is made ready for them and the one before is decided on. They have a
+    little less time than there is, so that what follows is still within the deadline.
     """
     rows = [row_of(customer) for customer in customers]
+    deadline -= len(rows) * FINISHING_S_PER_ROW
     parts = [rows[start : start + ROWS_PER_CALL] for start in range(0, len(rows), ROWS_PER_CALL)]
     calls: list[tuple[Asked, Asked]] = []
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import core_schema
 
@@ -192,6 +192,22 @@ CustomerId = Annotated[
 ]
 
 
+EXAMPLE: Final[dict[str, JsonValue]] = {
+    "accountLength": 128,
+    "state": "CA",
+    "areaCode": "415",
+    "internationalPlan": "no",
+    "voiceMailPlan": "yes",
+    "numberOfVmailMessages": 25,
+    "totalDayCalls": 110,
+    "totalEveCalls": 85,
+    "totalNightCalls": 95,
+    "totalIntlCalls": 3,
+    "customerServiceCalls": 1,
+}
+"""A customer as the public API takes it."""
+
+
 class Customer(BaseModel):
     """One subscriber as the public API takes it. Unknown fields are refused: a misspelt one would be lost silently."""
 
@@ -199,21 +215,7 @@ class Customer(BaseModel):
         alias_generator=to_camel,
         extra="forbid",
         frozen=True,
-        json_schema_extra={
-            "example": {
-                "accountLength": 128,
-                "state": "CA",
-                "areaCode": "415",
-                "internationalPlan": "no",
-                "voiceMailPlan": "yes",
-                "numberOfVmailMessages": 25,
-                "totalDayCalls": 110,
-                "totalEveCalls": 85,
-                "totalNightCalls": 95,
-                "totalIntlCalls": 3,
-                "customerServiceCalls": 1,
-            }
-        },
+        json_schema_extra={"example": EXAMPLE},
     )
 
     account_length: Days = Field(description="Tenure in days")

@@ -6,9 +6,12 @@ Source: https://github.com/kserve/open-inference-protocol (REST API, version 2).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+DEADLINE_HEADER: Final = "x-deadline-ms"
+"""Our addition to a request: for how many more milliseconds its sender waits. Whoever is later need not begin."""
 
 Datatype = Literal["BYTES", "FP64", "FP32", "INT64", "INT32", "BOOL"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]

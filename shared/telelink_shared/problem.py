@@ -18,6 +18,7 @@ Problem
     ├── HistoryUnavailable 503 history_unavailable
     ├── Overloaded 503        overloaded
     ├── GatewayUnavailable 503 gateway_unavailable   (told by the frontend)
+    ├── DeadlinePassed 504    deadline_passed        (told by a model service)
     └── Draining 503          draining
 """
 
@@ -185,6 +186,12 @@ class GatewayUnavailable(Unavailable):
     """The frontend cannot reach the gateway: it is starting, being replaced, or down."""
 
     code, title = "gateway_unavailable", "The gateway cannot be reached"
+
+
+class DeadlinePassed(Unavailable):
+    """Whoever asks will not wait any longer for the answer: the work was not begun."""
+
+    code, status, title = "deadline_passed", 504, "The deadline has passed"
 
 
 class Draining(Unavailable):

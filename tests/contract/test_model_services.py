@@ -1,8 +1,13 @@
 """One suite over every model service and over a toy that proves the toolkit knows none of them."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import anyio.to_thread
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -19,6 +24,7 @@ from support.builders import (
     with_usage,
     write_toy,
 )
+from support.servers import wait_until
 from telelink_churn.definition import CHURN
 from telelink_clv.definition import CLV
 from telelink_shared.artifact import input_schema_hash
@@ -313,6 +319,61 @@ def test_another_model_or_version_is_not_found(service):
         reply = client.get(path)
         assert reply.status_code == 404
         assert reply.json()["error"]
+
+
+@pytest.mark.parametrize(("left_ms", "status"), [("0", 504), ("60000", 200), ("99999999", 200)])
+def test_work_is_begun_only_while_somebody_waits_for_it(service, left_ms, status):
+    client, definition = service
+    path = f"/v2/models/{definition.name}/infer"
+    reply = client.post(path, json=v2_request([with_usage()]), headers={"X-Deadline-Ms": left_ms})
+    assert reply.status_code == status
+    if status == 504:
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert (reply.json()["code"], reply.json()["error"]) == ("deadline_passed", reply.json()["detail"])
+
+
+@pytest.mark.parametrize("left_ms", ["", "soon", "-1", "1.5", "1e3", "\u00b2".encode("latin-1"), "9" * 9])
+def test_a_deadline_that_is_no_number_of_milliseconds_is_refused(service, left_ms):
+    client, definition = service
+    path = f"/v2/models/{definition.name}/infer"
+    reply = client.post(path, json=v2_request([with_usage()]), headers={"X-Deadline-Ms": left_ms})
+    assert (reply.status_code, reply.json()["code"]) == (400, "bad_request")
+
+
+def test_what_became_too_late_while_it_waited_for_a_thread_is_not_begun(tmp_path):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def finish(scores, rows, _numbers):
+        if rows.n_rows > 100:  # not the self-test
+            begun.release()
+            assert go_on.wait(10)
+        return {"share": scores}
+
+    write_toy(tmp_path)
+    app = create_model_service(replace(TOY_DEFINITION, finish=finish), ModelServiceSettings(models_dir=tmp_path))
+    body = v2_request(some_customers(300, seed=5))
+    with TestClient(app) as client, ThreadPoolExecutor(2) as pool:
+
+        def ask(left_ms):
+            return pool.submit(
+                client.post, f"/v2/models/{TOY}/infer", json=body, headers={"X-Deadline-Ms": str(left_ms)}
+            )
+
+        threads = client.portal.call(current_limiter)
+        threads.total_tokens = 1
+        first = ask(60_000)
+        assert begun.acquire(timeout=10)
+        late = ask(50)
+        wait_until(lambda: threads.statistics().tasks_waiting == 1, what="the second request to wait for a thread")
+        too_late = time.monotonic() + 0.05
+        wait_until(lambda: time.monotonic() > too_late, what="its deadline")
+        go_on.set()
+        assert [first.result().status_code, late.result().status_code] == [200, 504]
+        assert not begun.acquire(blocking=False)
+
+
+async def current_limiter():
+    return anyio.to_thread.current_default_thread_limiter()
 
 
 def test_metrics_count_requests_by_route(service):

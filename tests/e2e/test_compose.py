@@ -119,22 +119,22 @@ def docker(*arguments):
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def public_address(project, container):
+def address_of(project, container, network="public"):
     networks = json.loads(docker("inspect", container))[0]["NetworkSettings"]["Networks"]
-    return networks[f"{project.project}_public"]["IPAddress"]
+    return networks[f"{project.project}_{network}"]["IPAddress"]
 
 
 @contextmanager
-def taken(project, address):
-    """Other containers take free addresses of the public network until this one is among them."""
+def taken(project, address, network="public"):
+    """Other containers take free addresses of the network until this one is among them."""
     placeholders = []
     try:
-        while address not in (public_address(project, each) for each in placeholders):
+        while address not in (address_of(project, each, network) for each in placeholders):
             # An engine that goes on to the next address each time does not come back to this one soon.
             if len(placeholders) == 8:
                 break
             image = f"{project.project}-frontend"
-            start = ("run", "--detach", f"--network={project.project}_public", "--entrypoint=sleep", image, "600")
+            start = ("run", "--detach", f"--network={project.project}_{network}", "--entrypoint=sleep", image, "600")
             placeholders.append(docker(*start))
         yield
     finally:
@@ -146,16 +146,31 @@ def test_a_new_container_of_the_gateway_is_found_at_its_new_address_and_has_the_
     nginx = identity(project, "frontend")
     before = http.get("/stats").json()["total_customers"]
     assert "x-prediction-id" in http.post("/batch-predict", json=some_customers(20, seed=12)).headers
-    old = public_address(project, project.inspect("gateway")["Id"])
+    old = address_of(project, project.inspect("gateway")["Id"])
     project.run("rm", "--stop", "--force", "gateway")
     assert http.get("/stats").status_code == 503
     with taken(project, old):
         project.up("gateway")
-        assert public_address(project, project.inspect("gateway")["Id"]) != old
+        assert address_of(project, project.inspect("gateway")["Id"]) != old
         wait_until(lambda: http.get("/health").status_code == 200, what="the gateway behind nginx", timeout_s=30)
         # Customers of the same seed have the same ids as those of other tests, so at least as many as before are known.
         assert http.get("/stats").json()["total_customers"] >= max(before, 20)
     assert identity(project, "frontend") == nginx
+
+
+def test_a_new_container_of_a_model_service_is_used_at_its_new_address_within_three_seconds(project, http):
+    front = identity(project, "gateway")
+    assert http.post("/predict", json=a_customer()).status_code == 200
+    old = address_of(project, project.inspect("churn-service")["Id"], "models")
+    project.run("rm", "--stop", "--force", "churn-service")
+    assert http.post("/predict", json=a_customer()).status_code == 503
+    with taken(project, old, "models"):
+        project.up("churn-service")
+        assert address_of(project, project.inspect("churn-service")["Id"], "models") != old
+        wait_until(
+            lambda: http.post("/predict", json=a_customer()).status_code == 200, what="the new address", timeout_s=3
+        )
+    assert identity(project, "gateway") == front
 
 
 def test_many_large_uploads_at_once_are_refused_but_two_and_do_no_harm(project, http):

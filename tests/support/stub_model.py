@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ _FIGURES: dict[str, dict[str, Any]] = {
         "variant": "usage",
     },
 }
+_INTERVALS = {"churn_probability": ("churn_lower", "churn_upper"), "estimated_clv": ("clv_lower", "clv_upper")}
 # International plan, voice mail, day, evening, night, international use, service calls, tenure, place.
 _REASONS: dict[str, tuple[float, list[float]]] = {
     "churn": (0.1, [0.02, -0.01, 0.03, 0.0, 0.0, 0.01, 0.1, 0.0, 0.0]),
@@ -78,11 +80,16 @@ class StubModel:
     release: threading.Event = field(default_factory=threading.Event)
 
     def valid_infer(self, request: dict[str, Any], columns: Columns | None = None, **changes: Any) -> Reply:
-        """A valid reply to what was asked for, with other values of some outputs, or with members changed."""
+        """A valid reply to what was asked for, with other values of some outputs, or with members changed.
+
+        Where a figure has other values, its interval is as narrow as can be unless it is given too.
+        """
         n_rows = n_rows_of(request)
-        columns = columns_of(self.model, n_rows) | (columns or {})
+        given = columns or {}
+        narrow = {end: given[name] for name, ends in _INTERVALS.items() if name in given for end in ends}
+        columns = columns_of(self.model, n_rows) | narrow | given
         outputs = [_tensor(output["name"], columns[output["name"]], n_rows) for output in request["outputs"]]
-        reply = {"model_name": self.model, "model_version": self.version, "outputs": outputs}
+        reply = {"model_name": self.model, "model_version": self.version, "id": request["id"], "outputs": outputs}
         return 200, {}, json.dumps(reply | changes).encode()
 
     def metadata(self) -> dict[str, Any]:
@@ -103,7 +110,7 @@ class StubModel:
 
 
 @contextmanager
-def stub_model(model: str) -> Iterator[StubModel]:
+def stub_model(model: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[StubModel]:
     """A running stub."""
     stub = StubModel(model)
     stub.release.set()
@@ -140,9 +147,17 @@ def stub_model(model: str) -> Iterator[StubModel]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    connections: list[socket.socket] = []
+
+    class Server(ThreadingHTTPServer):
+        def get_request(self) -> tuple[socket.socket, Any]:
+            connection, address = super().get_request()
+            connections.append(connection)
+            return connection, address
+
+    server = Server((host, port), Handler)
     server.daemon_threads = True
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    stub.url = f"http://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -152,3 +167,6 @@ def stub_model(model: str) -> Iterator[StubModel]:
         server.shutdown()
         server.server_close()
         thread.join()
+        for connection in connections:
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)

@@ -86,7 +86,7 @@ export async function predict(customer) {
 /**
  * State of each model service.
  * @returns {Promise<Array<{name: string, state: string, model: string, version: string|null, latency_ms: number|null,
- *   last_error: string|null, notes: string[]}>>}
+ *   breaker: string, last_error: string|null, last_error_at: string|null, notes: string[]}>>}
  * @throws {ApiError}
  */
 export async function services() {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from telelink_gateway.resources import Uses
@@ -33,8 +34,12 @@ class ServiceReply(BaseModel):
     address: str
     model: str
     version: str | None
-    latency_ms: float | None
-    last_error: str | None
+    latency_ms: float | None = Field(description="Median of the last 100 calls that were answered")
+    breaker: Literal["closed", "open", "half-open"] = Field(
+        description="closed: it is asked; otherwise one call a second finds out when it is back, and nobody waits"
+    )
+    last_error: str | None = Field(description="What went wrong last, as a code")
+    last_error_at: datetime | None
     notes: tuple[str, ...]
 
 
@@ -58,7 +63,7 @@ async def health(uses: Uses) -> HealthReply:
 
 @router.get("/v1/services")
 async def services(uses: Uses) -> ServicesReply:
-    """State, address, model version, latency and last error of each model service."""
+    """State, address, model version, latency, breaker and last error of each model service."""
     statuses = await asyncio.gather(uses.models.churn.client.status(), uses.models.clv.client.status())
     return ServicesReply(services=[ServiceReply.model_validate(status, from_attributes=True) for status in statuses])
 

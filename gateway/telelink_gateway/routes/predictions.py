@@ -226,9 +226,11 @@ async def predict_one(request: Request) -> Response:
     `X-Prediction-Id` names the stored prediction; without that header it was not stored.
     """
     uses = resources_of(request)
-    customer = validate_json(_CUSTOMER, await read_body(request, limit_bytes=SINGLE_LIMIT_BYTES))
-    includes, lenient = _includes(request), is_lenient(request)
+    body = await read_body(request, limit_bytes=SINGLE_LIMIT_BYTES)
+    # From here on it is our time and not the client's.
     deadline = asyncio.get_running_loop().time() + uses.settings.deadline_s
+    customer = validate_json(_CUSTOMER, body)
+    includes, lenient = _includes(request), is_lenient(request)
     if "reasons" in includes:
         outcome = await predicting.predict_many(
             [customer], uses.models, deadline=deadline, is_lenient=lenient, with_reasons=True
@@ -249,6 +251,7 @@ async def predict_batch(request: Request) -> Response:
     """The same for up to 10,000 customers at once, in their order. `X-Prediction-Id` names the whole batch."""
     uses = resources_of(request)
     body = await read_body(request, limit_bytes=BATCH_LIMIT_BYTES)
+    deadline = asyncio.get_running_loop().time() + uses.settings.batch_deadline_s
     customers = validate_many(_CUSTOMERS, body, max_values=MAX_CUSTOMERS * MAX_MEMBERS, max_members=MAX_MEMBERS)
     includes, lenient = _includes(request), is_lenient(request)
     replies: list[dict[str, Any]] = []
@@ -257,7 +260,6 @@ async def predict_batch(request: Request) -> Response:
         with_reasons = "reasons" in includes
         if with_reasons and len(customers) > MAX_EXPLAINED:
             raise TooLarge(f"Reasons are told for at most {MAX_EXPLAINED:,} customers at once. Split the batch.")
-        deadline = asyncio.get_running_loop().time() + uses.settings.batch_deadline_s
         outcome = await predicting.predict_many(
             customers, uses.models, deadline=deadline, is_lenient=lenient, with_reasons=with_reasons
         )

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from telelink_gateway.upstream.failure import Failure
 from telelink_shared.customer import CATEGORIES, COLUMNS, USAGE, Row
 from telelink_shared.inference import InferResponse, ModelMetadata
 from telelink_shared.reasons import GROUP_NAMES
-
-
-class InvalidReply(Exception):
-    """The service answered, but not with what it should have; the message is for the log."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Expected:
         lower, upper: every number lies between them; None for a tensor of words.
         may_be_unknown: null is a valid value.
         width: values for each customer.
+        between: names of two other outputs; the value lies between theirs.
     """
 
     name: str
@@ -58,6 +56,7 @@ class Expected:
     upper: float | None = None
     may_be_unknown: bool = False
     width: int = 1
+    between: tuple[str, str] | None = None
 
     def invalid_rows(self, values: Sequence[Any]) -> list[int]:
         """Positions of values that cannot be."""
@@ -102,13 +101,24 @@ class Answer:
         return Answer(self.model, self.version, self.metadata, columns)
 
 
+def _out_of_order(
+    columns: Mapping[str, Sequence[Any]], name: str, between: tuple[str, str], invalid: Collection[int]
+) -> list[int]:
+    """Rows whose value does not lie between the two others, of those whose values can be compared at all."""
+    lower, upper = between
+    figures = zip(columns[lower], columns[name], columns[upper], strict=True)
+    return [
+        row for row, (least, value, most) in enumerate(figures) if row not in invalid and not least <= value <= most
+    ]
+
+
 def checked_columns(
     reply: InferResponse, expected: Sequence[Expected], n_rows: int
 ) -> tuple[dict[str, Sequence[Any]], frozenset[int]]:
     """The expected outputs by name, and the rows in which one of them cannot be.
 
     Raises:
-        InvalidReply: an output is missing or has another number of rows.
+        Failure: an output is missing or has another number of rows.
     """
     tensors = {tensor.name: tensor.data for tensor in reply.outputs}
     columns: dict[str, Sequence[Any]] = {}
@@ -116,7 +126,10 @@ def checked_columns(
     for output in expected:
         values = tensors.get(output.name)
         if values is None or len(values) != n_rows * output.width:
-            raise InvalidReply(f"output {output.name} is missing or has another number of rows")
+            raise Failure("rows", f"output {output.name} is missing or has another number of rows")
         columns[output.name] = values
         invalid.update(output.invalid_rows(values))
+    for output in expected:
+        if output.between is not None:
+            invalid.update(_out_of_order(columns, output.name, output.between, invalid))
     return columns, frozenset(invalid)

@@ -3,34 +3,81 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import statistics
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, InvalidReply, checked_columns
-from telelink_gateway.upstream.http import CallFailed, Http
-from telelink_shared.inference import InferResponse, ModelMetadata
+from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, checked_columns, inputs_of
+from telelink_gateway.upstream.breaker import Breaker, State
+from telelink_gateway.upstream.endpoints import Endpoints, Resolve, look_up
+from telelink_gateway.upstream.failure import RETRIED, Failure, FailureCode
+from telelink_gateway.upstream.http import Http, Reply
+from telelink_gateway.upstream.metadata import checked_metadata
+from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.upstream.probing import Prober
+from telelink_gateway.upstream.retry import RetryBudget
+from telelink_shared.customer import EXAMPLE, Customer, row_of
+from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata
 from telelink_shared.problem import ModelUnavailable
-from telelink_shared.web.metrics import BUCKETS_S
+from telelink_shared.reasons import GROUP_NAMES
+from telelink_shared.web.request_id import new_id
 
 _RETRY_AFTER_S: Final = 2
 # How long an answer to "are you there?" is good for, and how long it may take.
 _STATUS_AGE_S: Final = 0.5
 _STATUS_TIMEOUT_S: Final = 1.0
+# With the second before it, a service that is back is found within three.
+_PROBE_TIMEOUT_S: Final = 1.5
+# Who gives a call less time than this has no reason to call the service slow. It is at least ten times what is usual.
+_FAIR_S: Final = 0.25
+_FAIR_S_PER_ROW: Final = 0.001
+# With reasons, every coalition of the groups of fields is asked for.
+_ROWS_PER_EXPLAINED: Final = 2 ** len(GROUP_NAMES)
 # A service has one version at a time, and a second while it is replaced.
 _MAX_VERSIONS: Final = 8
+_N_LATENCIES: Final = 100
 _JSON: Final = {"content-type": "application/json"}
+_KEEP: Final[Mapping[str, str]] = {}
+_CLOSE: Final[Mapping[str, str]] = {"connection": "close"}
+# A row with reasons has about 500 bytes, our services' metadata 7,000.
+_REPLY_BYTES: Final = 64 * 1024
+_REPLY_BYTES_PER_ROW: Final = 1024
+_METADATA_BYTES: Final = 1024 * 1024
+# The fault is with what was sent. Our services say 422; those of other makes also 400, or that it is too much.
+_REFUSALS: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+
+ServiceState = Literal["ready", "not ready", "unreachable"]
 
 log = structlog.get_logger()
+
+
+class LastError(NamedTuple):
+    """What went wrong last, and when."""
+
+    code: FailureCode
+    at: datetime
+
+
+class _Said(NamedTuple):
+    """What a service says of itself."""
+
+    state: ServiceState
+    version: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,18 +85,19 @@ class ServiceStatus:
     """A model service as the gateway sees it now.
 
     Attributes:
-        state: 'ready', 'not ready' or 'unreachable'.
-        latency_ms: of the question for its state.
+        latency_ms: median of the last hundred calls that were answered.
         notes: what must be said wherever a figure of this model is shown.
     """
 
     name: str
-    state: str
+    state: ServiceState
     address: str
     model: str
     version: str | None
     latency_ms: float | None
-    last_error: str | None
+    breaker: State
+    last_error: FailureCode | None
+    last_error_at: datetime | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,27 +106,18 @@ class ServiceStatus:
         return self.state == "ready"
 
 
-class UpstreamMetrics:
-    """Calls to model services, counted."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls = Counter(
-            "upstream_calls_total", "Calls to a model service", ("service", "outcome"), registry=registry
-        )
-        self.durations = Histogram(
-            "upstream_call_duration_seconds",
-            "Time of a call to a model service",
-            ("service",),
-            buckets=BUCKETS_S,
-            registry=registry,
-        )
-        self.shed = Counter(
-            "upstream_shed_total", "Customers refused since too many were waiting", ("service",), registry=registry
-        )
-
-
 class Refused(Exception):
     """The service will not take these customers (a status of the 400s): asking again, or another, will not help."""
+
+
+class _Call(NamedTuple):
+    """What is asked in one call, by when (on the event loop's clock), and for which request."""
+
+    inputs: Inputs
+    outputs: tuple[Expected, ...]
+    headers: Mapping[str, str]
+    deadline: float
+    may_be_repeated: bool = True
 
 
 @cache
@@ -86,18 +125,10 @@ def _outputs_json(outputs: tuple[Expected, ...]) -> bytes:
     return to_json([{"name": output.name} for output in outputs])
 
 
-class _Variant(BaseModel, strict=True):
-    name: str
-    needs: list[str]
-
-
-class _Parameters(BaseModel, strict=True):
-    """What is used of a model's own parameters, and must be of this shape where it is there."""
-
-    input_schema_hash: str = ""
-    quantiles: dict[str, dict[str, FiniteFloat]] = {}
-    notes: list[str] = []
-    variants: list[_Variant] = []
+@cache
+def _probe_inputs() -> Inputs:
+    """A customer that any model must have an answer for."""
+    return inputs_of([row_of(Customer.model_validate(EXAMPLE))])
 
 
 @dataclass
@@ -111,6 +142,7 @@ class ModelClient:
         http: how it is reached.
         schema_hash: of the input schema that this gateway sends.
         expected: outputs that are asked for and checked.
+        resolve: how the name in its address is looked up.
     """
 
     service: str
@@ -120,14 +152,32 @@ class ModelClient:
     metrics: UpstreamMetrics
     schema_hash: str
     expected: tuple[Expected, ...]
+    resolve: Resolve = look_up
+    breaker: Breaker = field(init=False)
+    _retries: RetryBudget = field(default_factory=RetryBudget, init=False)
     _metadata: dict[str, ModelMetadata] = field(default_factory=dict, init=False)
     _latest: ModelMetadata | None = field(default=None, init=False)
-    _last_error: str | None = field(default=None, init=False)
-    _status: tuple[float, ServiceStatus] | None = field(default=None, init=False)
+    _latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_N_LATENCIES), init=False)
+    _last_error: LastError | None = field(default=None, init=False)
+    _said: _Said | None = field(default=None, init=False)
+    _said_at: float = field(default=0.0, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._infer_url = f"{self.url}/v2/models/{self.model}/infer"
+        self.breaker = Breaker(self._breaker_changed)
+        self._endpoints = Endpoints(self.url, self.resolve)
+        self._prober = Prober(self.breaker, self._probe)
+        self._ids = new_id()
+        self._numbers = itertools.count()
+        # What is sent along while connections may have something left over.
+        self._mistrust: Mapping[str, str] = _KEEP
+        self._infer_path = f"/v2/models/{self.model}/infer"
+        self.metrics.begin(self.service)
+
+    async def close(self) -> None:
+        """End what goes on by itself."""
+        await self._prober.close()
+        await self._endpoints.close()
 
     async def infer(
         self, inputs: Inputs, *, headers: Mapping[str, str], deadline: float, with_reasons: bool = False
@@ -140,67 +190,147 @@ class ModelClient:
             with_reasons: also what each group of fields adds.
 
         Raises:
-            ModelUnavailable: no valid answer by the deadline.
+            ModelUnavailable: no valid answer by the deadline, or the service is not asked at the moment.
             Refused: the service is well, but does not take one of the customers.
         """
-        started = time.perf_counter()
-        outcome = "error"
+        ticket = self.breaker.admit()
+        if ticket is None:
+            raise self.not_asked()
+        outputs = (*self.expected, *REASONS) if with_reasons else self.expected
+        self._retries.earn()
         try:
-            async with asyncio.timeout_at(deadline):
-                answer = await self._ask(inputs, headers, (*self.expected, *REASONS) if with_reasons else self.expected)
-            outcome = "ok"
+            return await self._judged(ticket, _Call(inputs, outputs, headers, deadline))
+        except Failure as failure:
+            raise self.unavailable(failure.code, str(failure), headers) from failure
+
+    async def _probe(self, ticket: int) -> None:
+        """One call that no customer waits for."""
+        deadline = asyncio.get_running_loop().time() + _PROBE_TIMEOUT_S
+        try:
+            await self._judged(ticket, _Call(_probe_inputs(), self.expected, {}, deadline, may_be_repeated=False))
+        except Failure as failure:
+            self._failed(failure.code, str(failure), "")
+        except Refused:  # an answer of its own
+            pass
+
+    async def _judged(self, ticket: int, call: _Call) -> Answer:
+        """The answer; how the call ended is counted, and tells the breaker how the service is.
+
+        Raises:
+            Failure, Refused
+        """
+        loop = asyncio.get_running_loop()
+        given_s = call.deadline - loop.time()
+        started = time.perf_counter()
+        outcome: str = "cancelled"
+        is_well: bool | None = None
+        try:
+            if given_s <= 0:
+                raise TimeoutError
+            async with asyncio.timeout_at(call.deadline):
+                answer = await self._ask(call)
+            outcome, is_well = "ok", True
+            return answer
         except TimeoutError as error:
             outcome = "timeout"
-            raise self.unavailable("no answer within the deadline", headers) from error
-        except CallFailed as error:
-            raise self.unavailable(str(error), headers) from error
-        except InvalidReply as error:
-            outcome = "invalid"
-            raise self.unavailable(str(error), headers) from error
-        except Refused:
-            outcome = "refused"
+            # Too little time, or too much work in one call, is the caller's doing.
+            is_well = None if given_s < _fair_s(call) else False
+            raise Failure("timeout", "no answer within the deadline") from error
+        except Failure as failure:
+            outcome, is_well = failure.code, False
             raise
-        else:
-            self._last_error = None
-            return answer
+        except Refused:
+            outcome, is_well = "refused", True
+            raise
         finally:
-            self.metrics.calls.labels(self.service, outcome).inc()
-            self.metrics.durations.labels(self.service).observe(time.perf_counter() - started)
+            took_s = time.perf_counter() - started
+            self.metrics.ended(self.service, outcome, took_s)
+            if outcome == "ok":
+                self._latencies_s.append(took_s)
+            self.breaker.record(ticket, is_well, loop.time())
 
-    async def _ask(self, inputs: Inputs, headers: Mapping[str, str], outputs: tuple[Expected, ...]) -> Answer:
-        body = b'{"inputs":%b,"outputs":%b}' % (inputs.json, _outputs_json(outputs))
-        reply = await self.http.call("POST", self._infer_url, {**_JSON, **headers}, body)
-        if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            raise Refused
+    async def _ask(self, call: _Call) -> Answer:
+        """Ask, and once more where that may help and is allowed, at another address if there is one."""
+        loop = asyncio.get_running_loop()
+        base = await self._endpoints.pick(loop.time())
+        try:
+            return await self._ask_at(base, call)
+        except Failure as failure:
+            if failure.code not in RETRIED:
+                raise
+            if failure.code != "version":
+                self._endpoints.avoid(base, loop.time())
+            if not (call.may_be_repeated and self._retries.spend()):
+                raise
+            self.metrics.retries.labels(self.service, failure.code).inc()
+        return await self._ask_at(await self._endpoints.pick(loop.time(), not_this=base), call)
+
+    async def _ask_at(self, base: str, call: _Call) -> Answer:
+        call_id = self._ids + str(next(self._numbers))
+        body = b'{"id":"%b","inputs":%b,"outputs":%b}' % (
+            call_id.encode(),
+            call.inputs.json,
+            _outputs_json(call.outputs),
+        )
+        left_ms = max(0, int((call.deadline - asyncio.get_running_loop().time()) * 1e3))
+        n_rows = call.inputs.n_rows
+        reply = await self._exchange(
+            "POST",
+            base + self._infer_path,
+            {**_JSON, **self._mistrust, **call.headers, DEADLINE_HEADER: str(left_ms)},
+            body,
+            limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
+        )
         if reply.status != HTTPStatus.OK:
-            raise InvalidReply(f"status {reply.status}")
+            self._give_up(reply)
         try:
             message = InferResponse.model_validate(from_json(reply.body))
         except (ValueError, ValidationError) as error:
-            raise InvalidReply("the reply is not a message of the protocol") from error
+            raise Failure("malformed", "the reply is not a message of the protocol") from error
+        if message.id != call_id:
+            # Left over on the connection from a call before, it would be told of the wrong customers.
+            self._mistrust = _CLOSE
+            raise Failure("mixed_up", "the reply is to another call")
+        self._mistrust = _KEEP
         if message.model_name != self.model:
-            raise InvalidReply("another model answered")
-        columns, invalid = checked_columns(message, outputs, inputs.n_rows)
-        metadata = self._metadata.get(message.model_version) or await self._describe(headers, message.model_version)
-        return Answer(self.model, message.model_version, metadata, columns, invalid)
+            raise Failure("model", "another model answered")
+        columns, invalid = checked_columns(message, call.outputs, n_rows)
+        version = message.model_version
+        # Asked of the one that answered: behind another address there may be another version.
+        metadata = self._metadata.get(version) or await self._describe(base, call.headers, version)
+        return Answer(self.model, version, metadata, columns, invalid)
 
-    async def _describe(self, headers: Mapping[str, str], version: str | None = None) -> ModelMetadata:
+    def _give_up(self, reply: Reply) -> None:
+        if reply.status in _REFUSALS:
+            raise Refused
+        if reply.status == HTTPStatus.GATEWAY_TIMEOUT:  # by the deadline that it was told
+            raise TimeoutError
+        if reply.is_draining:
+            raise Failure("draining", "the service is about to stop")
+        raise Failure("status", f"status {reply.status}")
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None, *, limit_bytes: int
+    ) -> Reply:
+        endpoints = self._endpoints
+        return await self.http.call(
+            method,
+            url,
+            {"host": endpoints.host, **headers},
+            content,
+            limit_bytes=limit_bytes,
+            tls_name=endpoints.tls_name,
+        )
+
+    async def _describe(self, base: str, headers: Mapping[str, str], version: str | None = None) -> ModelMetadata:
         """Metadata of the served version, or of the one that just answered."""
         path = f"/v2/models/{self.model}" + (f"/versions/{quote(version, safe='')}" if version else "")
-        reply = await self.http.call("GET", self.url + path, headers)
+        reply = await self._exchange("GET", base + path, headers, limit_bytes=_METADATA_BYTES)
+        if reply.status == HTTPStatus.NOT_FOUND and version:
+            raise Failure("version", "the version that answered is not served any more")
         if reply.status != HTTPStatus.OK:
-            raise InvalidReply(f"status {reply.status} for the model's metadata")
-        try:
-            metadata = ModelMetadata.model_validate(from_json(reply.body))
-            parameters = _Parameters.model_validate(metadata.parameters)
-        except (ValueError, ValidationError) as error:
-            raise InvalidReply("the metadata is not a message of the protocol") from error
-        if metadata.name != self.model or not metadata.versions:
-            raise InvalidReply("the metadata is about another model")
-        if version is not None and version not in metadata.versions:
-            raise InvalidReply("the metadata is about another version")
-        if parameters.input_schema_hash != self.schema_hash:
-            raise InvalidReply("the service was built for another input schema than this gateway")
+            raise Failure("status", f"status {reply.status} for the model's metadata")
+        metadata = checked_metadata(reply.body, model=self.model, version=version, schema_hash=self.schema_hash)
         if len(self._metadata) >= _MAX_VERSIONS:
             self._metadata.clear()
         self._metadata[version or metadata.versions[-1]] = metadata
@@ -212,42 +342,78 @@ class ModelClient:
         """What the service last said of its model; None before it ever did."""
         return self._latest
 
-    def unavailable(self, reason: str, headers: Mapping[str, str]) -> ModelUnavailable:
-        """The problem to tell a client; the reason is for the log and for operators.
+    def unavailable(self, code: FailureCode, reason: str, headers: Mapping[str, str]) -> ModelUnavailable:
+        """The problem to tell a client; code and reason are for operators and the log.
 
         Args:
             headers: of the request that failed.
         """
-        self._last_error = reason
-        request_id = headers.get("x-request-id", "")
-        log.warning("model service failed", upstream=self.service, reason=reason, request_id=request_id)
+        self._failed(code, reason, headers.get("x-request-id", ""))
+        return self._problem()
+
+    def not_asked(self) -> ModelUnavailable:
+        """The same while the breaker is not closed."""
+        self.metrics.not_asked.labels(self.service).inc()
+        return self._problem()
+
+    def _problem(self) -> ModelUnavailable:
         return ModelUnavailable(
             f"The {self.service} cannot answer right now. Try again in a few seconds.", retry_after_s=_RETRY_AFTER_S
         )
 
-    async def status(self) -> ServiceStatus:
-        """The service's state, at most half a second old however many ask."""
-        async with self._asking:
-            if self._status is None or time.monotonic() - self._status[0] > _STATUS_AGE_S:
-                status = await self._ask_status()
-                self._status = (time.monotonic(), status)
-            return self._status[1]
+    def _failed(self, code: FailureCode, reason: str, request_id: str) -> None:
+        self._last_error = LastError(code, datetime.now(UTC))
+        log.warning("model service failed", upstream=self.service, code=code, reason=reason, request_id=request_id)
 
-    async def _ask_status(self) -> ServiceStatus:
-        started = time.perf_counter()
-        version: str | None = None
-        notes: tuple[str, ...] = ()
-        reason: str | None
+    def _breaker_changed(self, state: State) -> None:
+        self.metrics.breaker_changed(self.service, state)
+        log.warning("breaker changed", upstream=self.service, breaker=state)
+        if state == "open":
+            self._prober.schedule()
+
+    async def status(self) -> ServiceStatus:
+        """The service's state, asked for at most every half second however many want to know."""
+        async with self._asking:
+            now = time.monotonic()
+            if self._said is None or now - self._said_at > _STATUS_AGE_S:
+                self._said = await self._ask_status()
+                self._said_at = time.monotonic()
+            said = self._said
+        latency_ms = round(statistics.median(self._latencies_s) * 1e3, 3) if self._latencies_s else None
+        code, at = self._last_error or (None, None)
+        return ServiceStatus(
+            self.service,
+            said.state,
+            self.url,
+            self.model,
+            said.version,
+            latency_ms,
+            self.breaker.state,
+            code,
+            at,
+            said.notes,
+        )
+
+    async def _ask_status(self) -> _Said:
+        state: ServiceState = "unreachable"
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                reply = await self.http.call("GET", f"{self.url}/v2/models/{self.model}/ready", {})
-                latency_ms: float | None = round((time.perf_counter() - started) * 1e3, 3)
-                state = "ready" if reply.status == HTTPStatus.OK else "not ready"
-                metadata = await self._describe({})
-                version, notes = metadata.versions[-1], tuple(map(str, metadata.parameters.get("notes", ())))
-                reason = self._last_error
-        except (TimeoutError, CallFailed) as error:
-            state, latency_ms, reason = "unreachable", None, str(error) or "no answer within a second"
-        except InvalidReply as error:
-            state, reason = "not ready", str(error)
-        return ServiceStatus(self.service, state, self.url, self.model, version, latency_ms, reason, notes)
+                base = await self._endpoints.pick(asyncio.get_running_loop().time())
+                path = f"{base}/v2/models/{self.model}/ready"
+                reply = await self._exchange("GET", path, {}, limit_bytes=_METADATA_BYTES)
+                state = "not ready"
+                metadata = await self._describe(base, {})
+                notes = tuple(map(str, metadata.parameters.get("notes", ())))
+                return _Said("ready" if reply.status == HTTPStatus.OK else state, metadata.versions[-1], notes)
+        except TimeoutError:
+            state = "unreachable"
+            self._failed("timeout", "no state within a second", "")
+        except Failure as failure:
+            self._failed(failure.code, str(failure), "")
+        return _Said(state)
+
+
+def _fair_s(call: _Call) -> float:
+    """The least time that one may expect the answer within."""
+    n_rows = call.inputs.n_rows * (_ROWS_PER_EXPLAINED if REASONS[0] in call.outputs else 1)
+    return _FAIR_S + n_rows * _FAIR_S_PER_ROW

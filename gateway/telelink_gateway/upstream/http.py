@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Final, NamedTuple
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from telelink_gateway.upstream.failure import Failure, FailureCode
+
 # More than can ever be under way: a call never waits for a connection.
 _MAX_CONNECTIONS: Final = 1024
 _KEEPALIVE_S: Final = 30.0
-# A container that comes back with another address is found again after this.
-_NAME_AGE_S: Final = 2
 # The deadline around each call ends it; these only bound what goes wrong below it.
-_TIMEOUTS_S: Final = {"timeout": {"connect": 1.0, "read": 300.0, "write": 300.0, "pool": 1.0}}
-# 10,000 rows of every output have about 2 MB.
-_MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
+_TIMEOUTS_S: Final = {"connect": 1.0, "read": 300.0, "write": 300.0, "pool": 1.0}
 # aiohttp's own are those that its transport for httpx does not translate; the last three of httpx's stand outside its
 # tree of errors; a ValueError is an address or a header that cannot be sent.
 _ERRORS: Final = (
@@ -35,18 +34,33 @@ _ERRORS: Final = (
     OSError,
     ValueError,
 )
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+)
+_CONNECTION_ENDED: Final = (
+    aiohttp.ClientOSError,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientPayloadError,
+    httpx.NetworkError,
+    httpx.RemoteProtocolError,
+    OSError,
+)
 _url = lru_cache(maxsize=64)(httpx.URL)
 
 
-class CallFailed(Exception):
-    """No whole reply came. The message is for the log."""
-
-
 class Reply(NamedTuple):
-    """A whole reply."""
+    """A whole reply.
+
+    Attributes:
+        is_draining: a process that is about to stop has sent the request away.
+    """
 
     status: int
     body: bytes
+    is_draining: bool
 
 
 class Http:
@@ -55,38 +69,68 @@ class Http:
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
 
-    async def call(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
+    async def call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        *,
+        limit_bytes: int,
+        tls_name: str | None = None,
+    ) -> Reply:
         """Send and receive. Redirects are replies like any other.
 
+        Args:
+            limit_bytes: the connection is given up when the reply has more.
+            tls_name: whom the certificate must name, where the address does not tell.
+
         Raises:
-            CallFailed: the connection, the protocol or the size of the reply.
+            Failure: the connection, the protocol or the size of the reply.
         """
+        extensions: dict[str, Any] = {"timeout": _TIMEOUTS_S}
+        if tls_name is not None:
+            extensions["sni_hostname"] = tls_name
         try:
             request = httpx.Request(
                 method,
                 _url(url),
                 headers={"accept-encoding": "identity", **headers},
                 content=content,
-                extensions=_TIMEOUTS_S,
+                extensions=extensions,
             )
             response = await self._transport.handle_async_request(request)
             try:
-                return Reply(response.status_code, await _body(response))
+                body = await _body(response, limit_bytes)
+                status = response.status_code
+                is_draining = status == HTTPStatus.SERVICE_UNAVAILABLE and response.headers.get("connection") == "close"
+                return Reply(status, body, is_draining)
             finally:
                 await response.aclose()
         except _ERRORS as error:
-            # The kind alone: it is told to operators over HTTP, and texts of libraries may hold anything.
-            raise CallFailed(type(error).__name__) from error
+            raise _failure(error) from error
 
 
-async def _body(response: httpx.Response) -> bytes:
+def _failure(error: Exception) -> Failure:
+    # The transport takes a connection that ended for one that timed out: what it was is in the cause.
+    cause = error.__cause__ or error
+    code: FailureCode = "protocol"
+    if isinstance(cause, _NO_CONNECTION):
+        code = "connect"
+    elif isinstance(cause, _CONNECTION_ENDED):
+        code = "reset"
+    # The kind alone: texts of libraries may hold anything.
+    return Failure(code, type(cause).__name__)
+
+
+async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
     parts = []
     size = 0
     assert isinstance(response.stream, httpx.AsyncByteStream)
     async for part in response.stream:
         size += len(part)
-        if size > _MAX_REPLY_BYTES:
-            raise CallFailed(f"the reply has more than {_MAX_REPLY_BYTES:,} bytes")
+        if size > limit_bytes:
+            raise Failure("too_large", f"the reply has more than {limit_bytes:,} bytes")
         parts.append(part)
     return b"".join(parts)
 
@@ -94,7 +138,7 @@ async def _body(response: httpx.Response) -> bytes:
 @asynccontextmanager
 async def open_http() -> AsyncIterator[Http]:
     """Exchanges over aiohttp's connections, which cost half of httpcore's (CPU of a call: 290 us against 580)."""
-    connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_NAME_AGE_S)
+    connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_S)
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     async with AiohttpTransport(client=session) as transport:
         yield Http(transport)

@@ -38,7 +38,7 @@ class Model:
         )
 
     def _too_late(self) -> ModelUnavailable:
-        return self.client.unavailable("no answer within the deadline", {})
+        return self.client.unavailable("timeout", "no answer within the deadline", {})
 
     def ask(self, row: Row, *, deadline: float) -> asyncio.Future[AnswerOrProblem]:
         """The outputs for one customer, asked for together with whoever else asks now.
@@ -46,6 +46,10 @@ class Model:
         Args:
             deadline: on the event loop's clock; the answer, or why there is none, is there by then.
         """
+        if self.client.breaker.state != "closed":
+            told: asyncio.Future[AnswerOrProblem] = asyncio.get_running_loop().create_future()
+            told.set_result(self.client.not_asked())
+            return told
         return self._batcher.ask(_Question(row, forwarded_headers()), deadline=deadline)
 
     async def ask_many(self, inputs: Inputs, *, deadline: float, with_reasons: bool = False) -> AnswerOrProblem:
@@ -54,11 +58,11 @@ class Model:
         try:
             answer = await self.client.infer(inputs, headers=headers, deadline=deadline, with_reasons=with_reasons)
         except Refused:
-            return self.client.unavailable("the service refused the customers", headers)
+            return self.client.unavailable("refused", "the service refused the customers", headers)
         except ModelUnavailable as problem:
             return problem
         if answer.invalid:
-            return self.client.unavailable(f"invalid values in {len(answer.invalid)} rows", headers)
+            return self.client.unavailable("values", f"invalid values in {len(answer.invalid)} rows", headers)
         return answer
 
     async def _answer(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
@@ -80,20 +84,16 @@ class Model:
         except Refused:
             return None
         return [
-            self.client.unavailable("invalid values", question.headers)
+            self.client.unavailable("values", "invalid values", question.headers)
             if position in answer.invalid
             else answer.of_row(position)
             for position, question in enumerate(questions)
         ]
 
     async def _answer_apart(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
-        """Halved until the refused one stands alone; where both halves are refused it is no single customer's fault."""
+        """Halved until each that is refused stands alone: at most two calls for each customer."""
+        if len(questions) == 1:
+            return [self.client.unavailable("refused", "the service refused it", questions[0].headers)]
         middle = len(questions) // 2
         halves = (questions[:middle], questions[middle:])
-        answered = [await self._answer_together(half, deadline) if half else None for half in halves]
-        if answered == [None, None]:
-            return [self.client.unavailable("the service refused it", question.headers) for question in questions]
-        answers: list[AnswerOrProblem] = []
-        for half, its_answers in zip(halves, answered, strict=True):
-            answers += await self._answer_apart(half, deadline) if its_answers is None else its_answers
-        return answers
+        return [answer for half in halves for answer in await self._answer(half, deadline)]

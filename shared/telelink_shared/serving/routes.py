@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -15,6 +17,7 @@ from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import CATEGORIES
 from telelink_shared.features import BadColumn
 from telelink_shared.inference import (
+    DEADLINE_HEADER,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -25,7 +28,7 @@ from telelink_shared.inference import (
     Tensor,
     TensorMetadata,
 )
-from telelink_shared.problem import FieldError, InvalidInput, NotFound
+from telelink_shared.problem import BadRequest, DeadlinePassed, FieldError, InvalidInput, NotFound
 from telelink_shared.reasons import GROUP_NAMES
 from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, VARIANT_OUTPUT, ModelDefinition, Outputs
 from telelink_shared.serving.model import LoadedModel, MissingColumn
@@ -40,8 +43,25 @@ BODY_LIMIT_BYTES = 16 * 1024 * 1024
 MAX_ROWS_WITH_REASONS: Final = 1_000
 # More rows than this leave the event loop to others meanwhile; the way to a worker thread costs about 0.1 ms.
 _MAX_ROWS_IN_PLACE: Final = 256
+# A day: nobody waits for more than that.
+_MAX_DEADLINE_DIGITS: Final = 8
 
 _REQUEST = TypeAdapter(InferRequest)
+_INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    504: {"description": "The deadline had passed: nothing was begun", "content": {"application/problem+json": {}}}
+}
+_INFER_EXTRA: Final[dict[str, Any]] = {
+    **json_body_of(InferRequest),
+    "parameters": [
+        {
+            "name": DEADLINE_HEADER,
+            "in": "header",
+            "required": False,
+            "description": "For how many more milliseconds the answer is waited for; later, nothing is begun",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
+}
 
 router = APIRouter(prefix="/v2")
 
@@ -222,16 +242,50 @@ def _wanted(request: InferRequest, definition: ModelDefinition, n_rows: int) -> 
     return names
 
 
-async def _infer(model: LoadedModel, columns: dict[str, Sequence[Any]], n_rows: int, wanted: Sequence[str]) -> Outputs:
-    is_quick = n_rows <= _MAX_ROWS_IN_PLACE and REASONS_OUTPUT not in wanted and BASELINE_OUTPUT not in wanted
-    if is_quick:
+def _deadline(request: Request) -> float:
+    """When whoever asks stops waiting, on the monotonic clock; never, where the request does not say.
+
+    Raises:
+        BadRequest: the header is no number of milliseconds.
+    """
+    value = request.headers.get(DEADLINE_HEADER)
+    if value is None:
+        return math.inf
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DEADLINE_DIGITS):
+        raise BadRequest(f"{DEADLINE_HEADER} must be a whole number of milliseconds.")
+    return time.monotonic() + int(value) / 1e3
+
+
+def _must_be_in_time(deadline: float) -> None:
+    """Refuse to begin what nobody waits for any more.
+
+    Raises:
+        DeadlinePassed
+    """
+    if time.monotonic() >= deadline:
+        raise DeadlinePassed("The request's deadline had passed before the model was asked.")
+
+
+async def _infer(
+    model: LoadedModel, columns: dict[str, Sequence[Any]], n_rows: int, wanted: Sequence[str], deadline: float
+) -> Outputs:
+    def in_time() -> Outputs:
+        _must_be_in_time(deadline)
         return model.infer(columns, n_rows=n_rows, wanted=wanted)
-    return await run_in_threadpool(model.infer, columns, n_rows=n_rows, wanted=wanted)
+
+    is_quick = n_rows <= _MAX_ROWS_IN_PLACE and REASONS_OUTPUT not in wanted and BASELINE_OUTPUT not in wanted
+    # Where all threads are busy it may have become too late before one is free.
+    return in_time() if is_quick else await run_in_threadpool(in_time)
 
 
-@router.post("/models/{name}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest))
 @router.post(
-    "/models/{name}/versions/{version}/infer", response_model=InferResponse, openapi_extra=json_body_of(InferRequest)
+    "/models/{name}/infer", response_model=InferResponse, responses=_INFER_RESPONSES, openapi_extra=_INFER_EXTRA
+)
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    response_model=InferResponse,
+    responses=_INFER_RESPONSES,
+    openapi_extra=_INFER_EXTRA,
 )
 async def infer(request: Request, name: str, model: Model, version: str | None = None) -> Response:
     """Answer a batch of rows: one input tensor for each raw column, first dimension the batch."""
@@ -242,12 +296,14 @@ async def infer(request: Request, name: str, model: Model, version: str | None =
 async def infer_served(request: Request) -> Response:
     """The same, by whatever is served."""
     model = model_of(request)
+    deadline = _deadline(request)
+    _must_be_in_time(deadline)
     message = validate_json(_REQUEST, await read_body(request, limit_bytes=BODY_LIMIT_BYTES))
     definition = model.definition
     columns, n_rows = _columns(message, frozenset(definition.required + definition.optional))
     wanted = _wanted(message, definition, n_rows)
     try:
-        outputs = await _infer(model, columns, n_rows, wanted)
+        outputs = await _infer(model, columns, n_rows, wanted, deadline)
     except BadColumn as error:
         code = "missing" if isinstance(error, MissingColumn) else "bad_value"
         fault = FieldError(_pointer(message, error.column), code, f"{error.column} {error.reason}")

@@ -70,7 +70,9 @@ async def model(service, registry):
     http = Http(httpx.MockTransport(service.handle))
     schema_hash = input_schema_hash(ELEVEN)
     metrics = UpstreamMetrics(registry)
-    return Model(ModelClient("churn-service", "churn", "http://churn", http, metrics, schema_hash, CHURN_OUTPUTS))
+    return Model(
+        ModelClient("churn-service", "churn", "http://127.0.0.1:8001", http, metrics, schema_hash, CHURN_OUTPUTS)
+    )
 
 
 def row(tenure):
@@ -110,11 +112,30 @@ async def test_a_customer_that_the_service_refuses_harms_no_other(model, service
 
 
 @pytest.mark.parametrize("n_customers", [1, 2, 3, FULL])
-async def test_a_service_that_refuses_everything_is_asked_three_times_at_most(model, service, n_customers):
+async def test_a_service_that_refuses_everything_is_asked_twice_for_each_customer_at_most(model, service, n_customers):
     service.refuses = lambda _tenures: True
     answers = await asked(model, range(n_customers))
     assert [*map(told, answers)] == [ModelUnavailable] * n_customers
-    assert len(service.calls) <= 3
+    assert len(service.calls) <= 2 * n_customers - 1
+    assert model.client.breaker.state == "closed"
+
+
+@pytest.mark.parametrize("poison", [{0, FULL - 1}, {31, 32}, {5, 6}, set(range(0, FULL, 7))], ids=str)
+async def test_several_customers_that_the_service_refuses_harm_no_other_wherever_they_are(model, service, poison):
+    service.refuses = lambda tenures: not poison.isdisjoint(tenures)
+    answers = await asked(model, range(FULL))
+    assert [*map(told, answers)] == all_but(range(FULL), poison)
+    assert len(service.calls) <= 2 * FULL - 1
+
+
+async def test_no_half_is_asked_for_after_the_deadline(model, service):
+    service.is_open.clear()
+    service.refuses = lambda _tenures: True
+    answers = asyncio.ensure_future(asked(model, range(FULL), within_s=0.05))
+    assert [*map(told, await answers)] == [ModelUnavailable] * FULL
+    service.is_open.set()
+    await asyncio.sleep(0)
+    assert len(service.calls) == 1
 
 
 @pytest.mark.parametrize("impossible", [None, float("nan"), float("inf"), 1.01, -0.01, "0.5", True, [0.5], 10**400])

@@ -10,10 +10,13 @@ function badge(name, state, details) {
     <span aria-hidden="true">${SHAPES[state] ?? '○'}</span> ${name}: ${state}</span>`;
 }
 
+const at = (time) => (time ? ` at ${new Date(time).toLocaleTimeString()}` : '');
+
 function details(service) {
   const parts = [`${service.model} version ${service.version ?? 'not known'}`];
-  if (service.latency_ms !== null) parts.push(`answered in ${service.latency_ms.toFixed(1)} ms`);
-  if (service.last_error) parts.push(`last error: ${service.last_error}`);
+  if (service.latency_ms !== null) parts.push(`answers in ${service.latency_ms.toFixed(1)} ms`);
+  if (service.breaker && service.breaker !== 'closed') parts.push('not asked at the moment');
+  if (service.last_error) parts.push(`last error: ${service.last_error}${at(service.last_error_at)}`);
   return parts.join(', ');
 }
 
