@@ -43,12 +43,13 @@ _CONNECTION: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
 }
-# What is written is small: where it takes longer, somebody holds a lock.
 _WRITE_TIMEOUT_MS: Final = 5_000
+# As SQLite's patience with others who write.
+_LOCK_TIMEOUT_MS: Final = 1_000
 _READ_TIMEOUT_MS: Final = 30_000
 _COPY: Final = f"COPY predictions ({', '.join(ROW_COLUMNS)}) FROM STDIN"
 
-_STATS: Final = """
+STATS: Final = """
 WITH latest AS (
     (SELECT DISTINCT ON (customer_id) churn_risk, estimated_clv, monthly_revenue FROM predictions
      WHERE customer_id IS NOT NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL
@@ -84,7 +85,7 @@ class PostgresStore(SqlStore):
             wanted["password"] = self._password.get_secret_value()
         connection = psycopg.connect(autocommit=True, **wanted)
         try:
-            connection.execute(f"SET statement_timeout = {timeout_ms}")
+            connection.execute(f"SET statement_timeout = {timeout_ms}; SET lock_timeout = {_LOCK_TIMEOUT_MS}")
         except BaseException:
             connection.close()
             raise
@@ -146,6 +147,6 @@ class PostgresStore(SqlStore):
     def read_stats(self) -> PortfolioStats:
         """See `Store.read_stats`."""
         with self._connect(timeout_ms=_READ_TIMEOUT_MS) as connection:
-            figures = connection.execute(_STATS).fetchone()
+            figures = connection.execute(STATS).fetchone()
         assert figures is not None
         return portfolio(figures)

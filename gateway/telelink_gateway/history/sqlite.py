@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from telelink_shared.customer import COLUMNS
 from telelink_shared.web.startup import StartupError
 
 Sync = Literal["normal", "full"]
+_Identity = tuple[int, int]
 
 _BUSY_TIMEOUT_S: Final = 1.0
 _TYPES: Final = {
@@ -54,7 +56,7 @@ _ROWS_PER_LOG_COPY: Final = 20_000
 _PLACEHOLDERS: Final = f"({', '.join('?' * len(ROW_COLUMNS))})"
 
 # Of the columns beside max(), SQLite takes those of the row that has the maximum.
-_STATS: Final = """
+STATS: Final = """
 WITH latest AS (
     SELECT max(id), churn_risk, estimated_clv, monthly_revenue FROM predictions
     WHERE customer_id IS NOT NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL GROUP BY customer_id
@@ -80,6 +82,16 @@ def _may_pass(error: Exception) -> bool:
         # Not all of them come from the database.
         return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF in _PASSING
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _is_still(path: Path, identity: _Identity) -> bool:
+    with suppress(OSError):
+        return _identity(path.stat()) == identity
+    return False
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -115,7 +127,8 @@ class SqliteStore(SqlStore):
         self._path = path
         self._sync = sync
         self._connection: sqlite3.Connection
-        self._file: tuple[int, int] = (0, 0)
+        # Of the file and of what SQLite keeps beside it, by path.
+        self._files: dict[Path, _Identity] = {}
         self._least_bytes = 0
         self._is_suspect = False
         self._is_scrub_due = False
@@ -128,9 +141,9 @@ class SqliteStore(SqlStore):
             self._connection = self._connect()
             try:
                 self._prepare()
-                status = self._path.stat()
-                self._file, self._least_bytes = (status.st_dev, status.st_ino), 0
-                self._n_changes = 0
+                beside = (self._path.with_name(f"{self._path.name}-{ending}") for ending in ("wal", "shm"))
+                self._files = {path: _identity(path.stat()) for path in (self._path, *beside)}
+                self._least_bytes = self._n_changes = 0
                 if self._is_suspect and self._connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     raise StartupError(f"history {self._path} is damaged; put it aside or set TELELINK_HISTORY_URL")
                 self._is_suspect = False
@@ -180,6 +193,15 @@ class SqliteStore(SqlStore):
         """See `Store.close`."""
         with suppress(AttributeError, sqlite3.Error):
             self._connection.close()
+        self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        # The log of a file that was removed or replaced: SQLite would take it for that of the next file of this name.
+        files, self._files = self._files, {}
+        if self._path in files and not _is_still(self._path, files[self._path]):
+            for path, identity in files.items():
+                if _is_still(path, identity):
+                    path.unlink()
 
     @contextmanager
     def _connection_transaction(self) -> Iterator[None]:
@@ -204,7 +226,7 @@ class SqliteStore(SqlStore):
             status = self._path.stat()
         except OSError as error:
             raise FileReplaced("the file is gone") from error
-        if (status.st_dev, status.st_ino) != self._file:
+        if _identity(status) != self._files[self._path]:
             raise FileReplaced("another file has taken its place")
         if status.st_size < self._least_bytes:
             self._is_suspect = True
@@ -246,4 +268,4 @@ class SqliteStore(SqlStore):
         # Never makes a file.
         address = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S)) as connection:
-            return portfolio(connection.execute(_STATS).fetchone())
+            return portfolio(connection.execute(STATS).fetchone())
