@@ -1,0 +1,340 @@
+"""The history with real processes: gateways that are killed, disks that are full, databases that go away."""
+
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from support.builders import a_customer
+from support.postgres import needs_postgres, running_postgres
+from support.servers import churn_service, clv_service, gateway, service, wait_until
+
+KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
+READY_S = 5.0
+N_CLIENTS = 6
+
+
+@pytest.fixture(scope="module")
+def models():
+    with churn_service() as churn, clv_service() as clv:
+        yield churn.url, clv.url
+
+
+def client_of(url):
+    return httpx.Client(base_url=url, trust_env=False, timeout=20)
+
+
+# Killed while writing
+
+
+@dataclass
+class Ledger:
+    """What clients were told, over all rounds.
+
+    Attributes:
+        ids: number of customers by each `X-Prediction-Id` that a client has seen.
+        replies: by key, every reply to it.
+        open: requests under a key that have no reply yet; whoever sends one repeats it until it has.
+        n_broken: requests whose connection ended without a reply.
+        n_unstored: replies that said they were not stored.
+    """
+
+    ids: Counter = field(default_factory=Counter)
+    replies: dict = field(default_factory=dict)
+    open: list = field(default_factory=list)
+    n_broken: int = 0
+    n_unstored: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, rng):
+        """An open request, or a new one: path, customers, key."""
+        with self.lock:
+            if self.open:
+                return self.open.pop()
+        name = f"{rng.getrandbits(64):x}"
+        n = rng.choice([1, 1, 1, 20])
+        key = f"key-{name}" if rng.random() < 0.5 else None
+        return (
+            ("/predict" if n == 1 else "/batch-predict"),
+            [a_customer(customerId=f"{name}-{i}") for i in range(n)],
+            key,
+        )
+
+    def send(self, http, request):
+        """Send it, and write down what came back."""
+        path, customers, key = request
+        headers = {} if key is None else {"Idempotency-Key": key}
+        try:
+            reply = http.post(path, json=customers if path == "/batch-predict" else customers[0], headers=headers)
+        except httpx.TransportError:
+            with self.lock:
+                self.n_broken += 1
+                if key is not None:
+                    self.open.append(request)
+            return False
+        with self.lock:
+            assert reply.status_code == 200, reply.text
+            prediction_id = reply.headers.get("X-Prediction-Id")
+            if prediction_id is None:
+                self.n_unstored += 1
+            else:
+                self.ids[prediction_id] = len(customers)
+            if key is not None:
+                told = (prediction_id, reply.content)
+                self.replies.setdefault(key, []).append((customers, told))
+                if len(self.replies[key]) == 1:
+                    # A client that is not sure asks once more, maybe of the next process.
+                    self.open.insert(0, request)
+        return True
+
+
+def load(url, ledger, seed, stop):
+    """One client's requests, until it is told to stop or nobody answers any more."""
+    rng = random.Random(seed)
+    with client_of(url) as http:
+        while not stop.is_set() and ledger.send(http, ledger.take(rng)):
+            pass
+
+
+@contextmanager
+def under_load(url, ledger, n_round):
+    """Clients that send one request after the other; none is left when the block has ended."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=load, args=(url, ledger, f"{n_round}/{i}", stop)) for i in range(N_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(models, tmp_path):
+    history = tmp_path / "history.db"
+    ledger = Ledger()
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    ready_s = []
+    for n_round in range(KILL_ROUNDS):
+        begun_at = time.monotonic()
+        with gateway(*models, history) as front:
+            ready_s.append(time.monotonic() - begun_at)
+            n_before = len(ledger.ids)
+            with under_load(front.url, ledger, f"{seed}/{n_round}"):
+                wait_until(lambda n=n_before: len(ledger.ids) > n + 20, what="some replies")
+                # The moment is drawn, so that each round hits another one.
+                threading.Event().wait(rng.uniform(0, 0.5))
+                front.kill()
+            assert front.process.returncode == -9
+    with gateway(*models, history) as front, client_of(front.url) as http:
+        while ledger.open:
+            assert ledger.send(http, ledger.open.pop())
+
+    with closing(sqlite3.connect(history)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        rows = dict(connection.execute("SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id"))
+        per_customer = dict(connection.execute("SELECT customer_id, count(*) FROM predictions GROUP BY customer_id"))
+    print(
+        f"seed {seed}: {KILL_ROUNDS} kills, {len(ledger.ids)} ids told, {len(ledger.replies)} keys, "
+        f"{ledger.n_broken} broken connections, {ledger.n_unstored} unstored, {sum(rows.values())} rows, "
+        f"ready after at most {max(ready_s):.2f} s"
+    )
+    # The fault did happen: clients were cut off in each round.
+    assert ledger.n_broken >= KILL_ROUNDS
+    assert ledger.n_unstored == 0
+    assert {each: rows.get(each) for each in ledger.ids} == dict(ledger.ids)
+    assert set(per_customer.values()) == {1}
+    for replies in ledger.replies.values():
+        assert len(replies) >= 2
+        (told,) = {told for _, told in replies}
+        assert rows[told[0]] == len(replies[0][0])
+    assert max(ready_s) <= READY_S
+
+
+# What can become of a file
+
+
+@contextmanager
+def full_disk(folder, front):
+    """The file system has no room left, but for what is done with it in the block."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextmanager
+def size_limit(folder, front):
+    """The process may not write files beyond a few rows."""
+    before = resource.prlimit(front.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(front.process.pid, resource.RLIMIT_FSIZE, (16_384, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(front.process.pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def locked(folder, front):
+    """Another program writes, and does not come to an end."""
+    with closing(sqlite3.connect(folder / "history.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def garbage(folder, front):
+    """Something else has taken the file's place."""
+    (folder / "history.db").rename(folder / "aside.db")
+    (folder / "history.db").write_bytes(b"no database" * 1_000)
+    yield
+    (folder / "history.db").unlink()
+
+
+@contextmanager
+def no_folder(folder, front):
+    """The folder is gone, and cannot be made."""
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    folder.touch()
+    yield
+    folder.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with a small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode != 0:
+        pytest.skip("a file system of its own cannot be mounted here: run as root with CAP_SYS_ADMIN")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def metric(http, name):
+    """A value of the gateway's metrics."""
+    (line,) = (line for line in http.get("/metrics").text.splitlines() if line.startswith(f"{name} "))
+    return float(line.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize("fault", [full_disk, size_limit, locked, garbage, no_folder], ids=lambda each: each.__name__)
+def test_without_its_history_the_gateway_predicts_on_and_says_so_until_it_has_healed(models, tmp_path, request, fault):
+    folder = request.getfixturevalue("small_disk") if fault is full_disk else tmp_path / "folder"
+    # A batch: a last page or two may still have room for a customer.
+    customers = [a_customer(customerId=f"c{i}") for i in range(200)]
+    with gateway(*models, folder / "history.db") as front, client_of(front.url) as http:
+        assert "X-Prediction-Id" in http.post("/batch-predict", json=customers).headers
+        assert http.get("/health?include=history").json()["history"] == "storing"
+        with fault(folder, front):
+            slowest_s = 0.0
+            for _ in range(5):
+                begun_at = time.monotonic()
+                reply = http.post("/batch-predict", json=customers)
+                slowest_s = max(slowest_s, time.monotonic() - begun_at)
+                assert (reply.status_code, reply.json()["count"]) == (200, 200)
+                assert "X-Prediction-Id" not in reply.headers
+                assert http.post("/predict", json=customers[0]).status_code == 200
+            wait_until(
+                lambda: (
+                    "X-Prediction-Id" not in http.post("/batch-predict", json=customers).headers
+                    and http.get("/health").json()["status"] == "degraded"
+                ),
+                what="health to say so",
+            )
+            assert metric(http, 'history_rows_total{outcome="lost"}') >= 1_000
+            # The first of them may wait for the database until their deadline: 10 s for a batch.
+            assert slowest_s <= 4
+        wait_until(
+            lambda: "X-Prediction-Id" in http.post("/batch-predict", json=customers).headers, what="the history to heal"
+        )
+        assert http.get("/health").json() == {
+            "status": "healthy", "churn_model": "loaded", "clv_model": "loaded", "api_version": "2.0.0",
+        }  # fmt: skip
+        assert metric(http, "history_up") == 1.0
+        wait_until(lambda: any("history is back" in line for line in front.lines), what="the log to say so")
+        assert any("history is out" in line for line in front.lines)
+        with closing(sqlite3.connect(folder / "history.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+# PostgreSQL
+
+
+@pytest.fixture
+def server():
+    with running_postgres() as running:
+        yield running
+
+
+def gateway_over(models, server, database, password_file):
+    churn, clv = models
+    settings = {
+        "CHURN_URL": churn,
+        "CLV_URL": clv,
+        "HISTORY_URL": server.url(database, with_password=False),
+        "HISTORY_PASSWORD_FILE": str(password_file),
+    }
+    return service("telelink_gateway", "/readyz", settings)
+
+
+@needs_postgres
+def test_two_gateways_over_one_server_answer_a_key_once_and_outlive_its_restart(models, server, tmp_path):
+    database = server.new_database()
+    password_file = tmp_path / "password"
+    password_file.write_text(server.password + "\n")
+    ledger = Ledger()
+    with (
+        gateway_over(models, server, database, password_file) as one,
+        gateway_over(models, server, database, password_file) as other,
+        client_of(one.url) as http,
+        client_of(other.url) as http_of_other,
+    ):
+        with under_load(one.url, ledger, "one"), under_load(other.url, ledger, "other"):
+            wait_until(lambda: len(ledger.ids) > 100, what="some replies")
+        for each in (http, http_of_other):
+            while ledger.open:
+                assert ledger.send(each, ledger.open.pop())
+        with server.connect(database) as connection:
+            rows = dict(
+                connection.execute("SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id").fetchall()
+            )
+        assert rows == dict(ledger.ids)
+        assert ledger.n_unstored == 0
+        for replies in ledger.replies.values():
+            assert len({told for _, told in replies}) == 1
+        n_customers = {each.get("/stats").json()["total_customers"] for each in (http, http_of_other)}
+        assert n_customers == {sum(rows.values())}
+
+        server.stop()
+        for each in (http, http_of_other):
+            reply = each.post("/predict", json=a_customer())
+            assert (reply.status_code, "X-Prediction-Id" in reply.headers) == (200, False)
+            assert each.get("/health?include=history").json()["history"] == "not storing"
+            assert each.get("/stats").status_code == 503
+        server.start()
+        for each in (http, http_of_other):
+            wait_until(lambda each=each: each.get("/health").json()["status"] == "healthy", what="the history to heal")
+            assert "X-Prediction-Id" in each.post("/predict", json=a_customer()).headers
+    for front in (one, other):
+        assert server.password not in "".join(front.lines)
