@@ -121,15 +121,71 @@ def under_load(url, ledger, n_round):
             thread.join()
 
 
-def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(models, tmp_path):
-    history = tmp_path / "history.db"
+class SqliteFile:
+    """A gateway's history in a file, as another program sees it."""
+
+    def __init__(self, models, folder):
+        self.models = models
+        self.path = folder / "history.db"
+
+    def gateway(self):
+        return gateway(*self.models, self.path)
+
+    def ask(self, statement):
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(statement).fetchall()
+
+
+class PostgresDatabase:
+    """The same in a server's database."""
+
+    def __init__(self, models, folder, server):
+        self.models = models
+        self.server = server
+        self.name = server.new_database()
+        self.password_file = folder / "password"
+        self.password_file.write_text(server.password + "\n")
+
+    def gateway(self):
+        churn, clv = self.models
+        settings = {
+            "CHURN_URL": churn,
+            "CLV_URL": clv,
+            "HISTORY_URL": self.server.url(self.name, with_password=False),
+            "HISTORY_PASSWORD_FILE": str(self.password_file),
+        }
+        return service("telelink_gateway", "/readyz", settings)
+
+    def ask(self, statement):
+        with self.server.connect(self.name) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def server():
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def history(request, models, tmp_path):
+    if request.param == "sqlite":
+        return SqliteFile(models, tmp_path)
+    return PostgresDatabase(models, tmp_path, request.getfixturevalue("server"))
+
+
+PER_PREDICTION = "SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id"
+PER_CUSTOMER = "SELECT customer_id, count(*) FROM predictions GROUP BY customer_id"
+
+
+def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(history):
     ledger = Ledger()
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     ready_s = []
     for n_round in range(KILL_ROUNDS):
         begun_at = time.monotonic()
-        with gateway(*models, history) as front:
+        with history.gateway() as front:
             ready_s.append(time.monotonic() - begun_at)
             n_before = len(ledger.ids)
             with under_load(front.url, ledger, f"{seed}/{n_round}"):
@@ -138,14 +194,13 @@ def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(models
                 threading.Event().wait(rng.uniform(0, 0.5))
                 front.kill()
             assert front.process.returncode == -9
-    with gateway(*models, history) as front, client_of(front.url) as http:
+    with history.gateway() as front, client_of(front.url) as http:
         while ledger.open:
             assert ledger.send(http, ledger.open.pop())
 
-    with closing(sqlite3.connect(history)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = dict(connection.execute("SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id"))
-        per_customer = dict(connection.execute("SELECT customer_id, count(*) FROM predictions GROUP BY customer_id"))
+    rows, per_customer = dict(history.ask(PER_PREDICTION)), dict(history.ask(PER_CUSTOMER))
+    if isinstance(history, SqliteFile):
+        assert history.ask("PRAGMA integrity_check") == [("ok",)]
     print(
         f"seed {seed}: {KILL_ROUNDS} kills, {len(ledger.ids)} ids told, {len(ledger.replies)} keys, "
         f"{ledger.n_broken} broken connections, {ledger.n_unstored} unstored, {sum(rows.values())} rows, "
@@ -278,35 +333,13 @@ def test_without_its_history_the_gateway_predicts_on_and_says_so_until_it_has_he
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-# PostgreSQL
-
-
-@pytest.fixture
-def server():
-    with running_postgres() as running:
-        yield running
-
-
-def gateway_over(models, server, database, password_file):
-    churn, clv = models
-    settings = {
-        "CHURN_URL": churn,
-        "CLV_URL": clv,
-        "HISTORY_URL": server.url(database, with_password=False),
-        "HISTORY_PASSWORD_FILE": str(password_file),
-    }
-    return service("telelink_gateway", "/readyz", settings)
-
-
 @needs_postgres
 def test_two_gateways_over_one_server_answer_a_key_once_and_outlive_its_restart(models, server, tmp_path):
-    database = server.new_database()
-    password_file = tmp_path / "password"
-    password_file.write_text(server.password + "\n")
+    history = PostgresDatabase(models, tmp_path, server)
     ledger = Ledger()
     with (
-        gateway_over(models, server, database, password_file) as one,
-        gateway_over(models, server, database, password_file) as other,
+        history.gateway() as one,
+        history.gateway() as other,
         client_of(one.url) as http,
         client_of(other.url) as http_of_other,
     ):
@@ -315,10 +348,7 @@ def test_two_gateways_over_one_server_answer_a_key_once_and_outlive_its_restart(
         for each in (http, http_of_other):
             while ledger.open:
                 assert ledger.send(each, ledger.open.pop())
-        with server.connect(database) as connection:
-            rows = dict(
-                connection.execute("SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id").fetchall()
-            )
+        rows = dict(history.ask(PER_PREDICTION))
         assert rows == dict(ledger.ids)
         assert ledger.n_unstored == 0
         for replies in ledger.replies.values():

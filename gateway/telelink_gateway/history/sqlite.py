@@ -143,7 +143,9 @@ class SqliteStore(SqlStore):
                 self._prepare()
                 beside = (self._path.with_name(f"{self._path.name}-{ending}") for ending in ("wal", "shm"))
                 self._files = {path: _identity(path.stat()) for path in (self._path, *beside)}
-                self._least_bytes = self._n_changes = 0
+                self._least_bytes = 0
+                # Soon: a gateway that was killed leaves its log as it is.
+                self._n_changes = -_ROWS_PER_LOG_COPY
                 if self._is_suspect and self._connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     raise StartupError(f"history {self._path} is damaged; put it aside or set TELELINK_HISTORY_URL")
                 self._is_suspect = False
