@@ -24,7 +24,7 @@ _ROWS_PER_STEP: Final = 500
 _STEP_PAUSE_S: Final = 0.05
 _EXPIRY_PERIOD_S: Final = 60.0
 _STEP_DEADLINE_S: Final = 10.0
-_CHECK_S: Final = 1.0
+_CHECK_S: Final = 1.5
 # Statistics that took longer than this are told again for so many times as long: a twentieth of a core at most.
 _CHEAP_S: Final = 0.05
 _REUSE: Final = 20
@@ -60,10 +60,13 @@ class History:
 
     async def check(self) -> bool:
         """The same, having asked the database."""
-        with suppress(Exception):  # it is out; the writer knows why
+        try:
             await self._writer.call(self._store.check, deadline=asyncio.get_running_loop().time() + _CHECK_S)
-            return True
-        return False
+        except TimeoutError:
+            return self.is_storing
+        except Exception:  # the writer has said why
+            return False
+        return True
 
     async def add(self, rows: Sequence[HistoryRow], *, deadline: float) -> bool:
         """Store the rows, all or none, so that they outlive this process. False when that failed; never raises for it.
@@ -97,8 +100,7 @@ class History:
 
     def _count_lost(self, error: Exception, n_rows: int) -> None:
         self._lost.inc(n_rows)
-        if not isinstance(error, NotStoring):  # which has been said once
-            log.warning("history not written", reason=type(error).__name__, rows=n_rows)
+        _warn("history not written", error, rows=n_rows)
 
     async def recall(self, key: str, *, deadline: float) -> KeptReply | None:
         """The reply that is kept under a key. None: there is none, or it cannot be found out by the deadline."""
@@ -106,7 +108,7 @@ class History:
         try:
             return await self._writer.call(lambda: self._store.recall(key, now_ms=now_ms), deadline=deadline)
         except Exception as error:
-            log.warning("key not looked up", reason=type(error).__name__)
+            _warn("key not looked up", error)
             return None
 
     async def erase(self, customer_id: str) -> int:
@@ -125,7 +127,7 @@ class History:
                 n_erased += n_step
             await self._writer.call(self._store.scrub, deadline=_soon())
         except Exception as error:
-            log.warning("history not erased", reason=type(error).__name__)
+            _warn("history not erased", error)
             raise HistoryUnavailable(
                 "The history cannot be changed right now; ask again for the rest.", retry_after_s=5
             ) from error
@@ -173,6 +175,12 @@ class History:
         now = time.monotonic()
         took_s = now - begun_at
         return _Read(stats, begun_at, now + _REUSE * took_s if took_s > _CHEAP_S else begun_at)
+
+
+def _warn(event: str, error: Exception, **more: int) -> None:
+    if not isinstance(error, NotStoring):  # which has been said once
+        # A database's own words may repeat values.
+        log.warning(event, reason=type(error).__name__, **more)
 
 
 def _soon() -> float:

@@ -141,8 +141,9 @@ class SqliteStore(SqlStore):
             self._connection = self._connect()
             try:
                 self._prepare()
+                # Beside a file on a network, SQLite keeps no log.
                 beside = (self._path.with_name(f"{self._path.name}-{ending}") for ending in ("wal", "shm"))
-                self._files = {path: _identity(path.stat()) for path in (self._path, *beside)}
+                self._files = {path: _identity(path.stat()) for path in (self._path, *beside) if path.exists()}
                 self._least_bytes = 0
                 # Soon: a gateway that was killed leaves its log as it is.
                 self._n_changes = -_ROWS_PER_LOG_COPY

@@ -134,21 +134,24 @@ class GroupCommitWriter:
         self._trouble = None
 
     def _run(self) -> None:
-        is_stopping = False
-        while not is_stopping:
-            entries = self._take()
-            is_stopping = None in entries
-            wanted = [entry for entry in entries if entry is not None and not entry.done.cancelled()]
-            groups = [entry for entry in wanted if isinstance(entry.work, Group)]
-            with self._timed():
-                if groups:
-                    self._write(groups)
-                for entry in wanted:
-                    if not isinstance(entry.work, Group):
-                        self._call(entry, entry.work)
-            if groups and self._trouble is None:
-                self._tidy_up()
+        # Nothing that was written is held on to while waiting for more.
+        while self._carry_out(self._take()):
+            pass
         self._store.close()
+
+    def _carry_out(self, entries: Sequence[_Entry | None]) -> bool:
+        """Commit the rows, then take the steps; tells whether there is more to come."""
+        wanted = [entry for entry in entries if entry is not None and not entry.done.cancelled()]
+        groups = [entry for entry in wanted if isinstance(entry.work, Group)]
+        with self._timed():
+            if groups:
+                self._write(groups)
+            for entry in wanted:
+                if not isinstance(entry.work, Group):
+                    self._call(entry, entry.work)
+        if groups and self._trouble is None:
+            self._tidy_up()
+        return entries[-1] is not None
 
     def _take(self) -> list[_Entry | None]:
         """Whatever has come in, once there is something."""
