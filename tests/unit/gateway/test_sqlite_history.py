@@ -259,8 +259,40 @@ async def test_a_file_of_the_schema_before_is_taken_over_with_all_its_rows(path)
     assert (new["prediction_id"], new["total_day_minutes"]) == ("p2", 180.5)
 
 
-async def test_a_file_that_was_taken_over_is_like_a_new_one(path, tmp_path):
-    write_schema_1(path, OLD_CUSTOMERS)
+# What schema 3 has and schema 2 had not.
+SCHEMA_2 = """
+DROP TABLE replies;
+DROP INDEX predictions_of_customer;
+DROP INDEX predictions_by_age;
+CREATE INDEX latest_of_customer ON predictions (customer_id, id)
+    WHERE churn_risk IS NOT NULL AND estimated_clv IS NOT NULL;
+PRAGMA user_version = 2;
+"""
+
+
+async def write_schema_2(path):
+    """A file of schema 2 with a prediction."""
+    async with running(path) as history:
+        await add(history, rows({}))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA_2)
+
+
+async def test_a_file_without_replies_gets_them(path):
+    await write_schema_2(path)
+    async with running(path) as history:
+        reply = kept(prediction_id="p2")
+        assert await add_once(history, rows({}, prediction_id="p2"), reply) is reply
+        assert await add_once(history, rows({}, prediction_id="p3"), kept(prediction_id="p3")) == reply
+    assert stored(path) == [("p1", 0), ("p2", 0)]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+async def test_a_file_that_was_taken_over_is_like_a_new_one(path, tmp_path, schema):
+    if schema == 1:
+        write_schema_1(path, OLD_CUSTOMERS)
+    else:
+        await write_schema_2(path)
     for each in (path, tmp_path / "new.db"):
         async with running(each):
             pass
@@ -269,7 +301,8 @@ async def test_a_file_that_was_taken_over_is_like_a_new_one(path, tmp_path):
         with closing(sqlite3.connect(each)) as connection:
             columns = connection.execute("SELECT name, type, \"notnull\", pk FROM pragma_table_info('predictions')")
             version = connection.execute("PRAGMA user_version").fetchone()
-            seen.append((version, sorted(columns), connection.execute("PRAGMA index_list(predictions)").fetchall()))
+            others = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name <> 'predictions'").fetchall()
+            seen.append((version, sorted(columns), sorted(others, key=str)))
     assert seen[0] == seen[1]
 
 
