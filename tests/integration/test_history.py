@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -174,6 +175,12 @@ def history(request, models, tmp_path):
     return PostgresDatabase(models, tmp_path, request.getfixturevalue("server"))
 
 
+def waited_for_processor_s(process):
+    """How long others kept the processor from a process that wanted it."""
+    _, waited_ns, _ = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+    return int(waited_ns) / 1e9
+
+
 PER_PREDICTION = "SELECT prediction_id, count(*) FROM predictions GROUP BY prediction_id"
 PER_CUSTOMER = "SELECT customer_id, count(*) FROM predictions GROUP BY customer_id"
 
@@ -186,7 +193,8 @@ def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(histor
     for n_round in range(KILL_ROUNDS):
         begun_at = time.monotonic()
         with history.gateway() as front:
-            ready_s.append(time.monotonic() - begun_at)
+            took_s = time.monotonic() - begun_at
+            ready_s.append((took_s - waited_for_processor_s(front.process), took_s))
             n_before = len(ledger.ids)
             with under_load(front.url, ledger, f"{seed}/{n_round}"):
                 wait_until(lambda n=n_before: len(ledger.ids) > n + 20, what="some replies")
@@ -204,7 +212,7 @@ def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(histor
     print(
         f"seed {seed}: {KILL_ROUNDS} kills, {len(ledger.ids)} ids told, {len(ledger.replies)} keys, "
         f"{ledger.n_broken} broken connections, {ledger.n_unstored} unstored, {sum(rows.values())} rows, "
-        f"ready after at most {max(ready_s):.2f} s"
+        f"ready after at most {max(ready_s)[0]:.2f} s of its own, {max(took for _, took in ready_s):.2f} s by the clock"
     )
     # The fault did happen: clients were cut off in each round.
     assert ledger.n_broken >= KILL_ROUNDS
@@ -215,7 +223,7 @@ def test_a_gateway_that_is_killed_while_writing_loses_and_doubles_nothing(histor
         assert len(replies) >= 2
         (told,) = {told for _, told in replies}
         assert rows[told[0]] == len(replies[0][0])
-    assert max(ready_s) <= READY_S
+    assert max(ready_s)[0] <= READY_S
 
 
 # What can become of a file
