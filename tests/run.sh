@@ -5,12 +5,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly PACKAGES=(nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs)
+readonly PACKAGES=(
+  nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs
+  postgres:postgresql
+)
 
 missing_packages() {
-  local entry
+  local entry programs path=$PATH
+  # Debian keeps the server of each version apart.
+  for programs in /usr/lib/postgresql/*/bin; do path+=":$programs"; done
   for entry in "${PACKAGES[@]}"; do
-    command -v "${entry%%:*}" >/dev/null || printf '%s\n' "${entry##*:}"
+    PATH=$path command -v "${entry%%:*}" >/dev/null || printf '%s\n' "${entry##*:}"
   done
 }
 
@@ -24,6 +29,11 @@ install_missing() {
   fi
   printf 'installing %s\n' "${wanted[*]}"
   export DEBIAN_FRONTEND=noninteractive
+  if [[ ! -e /etc/postgresql-common ]]; then
+    # The tests start servers of their own; the package would start one for good.
+    mkdir /etc/postgresql-common
+    printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
+  fi
   apt-get update -qq
   # fonts: a page without any would be looked at in boxes
   apt-get install -y -qq --no-install-recommends "${wanted[@]}" fonts-dejavu-core >/dev/null

@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
-from telelink_gateway.history.sqlite import open_sqlite_history
+from telelink_gateway.history.history import open_history
+from telelink_gateway.history.sqlite import SqliteStore
+from telelink_gateway.history.store import Store
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
-from telelink_gateway.routes import docs, health, policy, predictions, stats, what_if
+from telelink_gateway.routes import docs, erasures, health, policy, predictions, stats, what_if
 from telelink_gateway.security_headers import security_headers
 from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import Expected
@@ -35,11 +37,20 @@ The lifetime value of the bundled model is trained on a simulated target: the pu
 """
 
 
+def _store(settings: Settings) -> Store:
+    if settings.history_path is not None:
+        return SqliteStore(settings.history_path, sync=settings.history_sync)
+    # Imported by those who use it: it takes as long as all the rest, and memory.
+    from telelink_gateway.history.postgres import PostgresStore
+
+    return PostgresStore(settings.history_url, password=settings.history_password)
+
+
 @asynccontextmanager
 async def _open_resources(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Resources]:
     async with AsyncExitStack() as stack:
         history = await stack.enter_async_context(
-            open_sqlite_history(settings.history_path, registry, sync=settings.history_sync)
+            open_history(_store(settings), registry, retention_days=settings.history_retention_days)
         )
         http = await stack.enter_async_context(open_http())
         upstream = UpstreamMetrics(registry)
@@ -80,9 +91,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         direct={"/predict": predictions.predict_one, "/batch-predict": predictions.predict_batch},
         extra_headers=security_headers,
     )
-    for routes in (predictions, what_if, stats, health, policy, docs):
+    for routes in (predictions, what_if, stats, erasures, health, policy, docs):
         app.include_router(routes.router)
-    describe_bodies(app, Customer, what_if.WhatIfRequest)
+    describe_bodies(app, Customer, what_if.WhatIfRequest, erasures.ErasureRequest)
     docs.mount_assets(app)
     if settings.site_dir is not None:
         # Asked last: a mount at "/" would also answer for known addresses with another method.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from telelink_gateway.history.store import HistoryStore
+from telelink_gateway.history.history import History
 from telelink_gateway.predicting import Models
 from telelink_gateway.settings import Settings
 
@@ -18,7 +18,7 @@ class Resources:
 
     settings: Settings
     models: Models
-    history: HistoryStore
+    history: History
 
 
 def resources_of(request: Request) -> Resources:

@@ -2,8 +2,9 @@
 
 Problem
 ├── BadRequest 400            bad_request
-│   └── MalformedJson 400     malformed_json
-│       └── NotUtf8 400       not_utf8
+│   ├── MalformedJson 400     malformed_json
+│   │   └── NotUtf8 400       not_utf8
+│   └── MalformedIdempotencyKey 400 malformed_idempotency_key
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed
 ├── Conflict 409              conflict
@@ -11,6 +12,7 @@ Problem
 ├── TooLarge 413              body_too_large
 ├── UnsupportedMediaType 415  unsupported_media_type
 ├── InvalidInput 422          invalid_input
+│   └── IdempotencyKeyReused 422 idempotency_key_reused
 ├── TooManyRequests 429       too_many_requests      (told by the frontend)
 ├── InternalError 500         internal_error
 └── Unavailable 503           unavailable
@@ -106,6 +108,12 @@ class NotUtf8(MalformedJson):
     code, title = "not_utf8", "The body is not UTF-8"
 
 
+class MalformedIdempotencyKey(BadRequest):
+    """The header `Idempotency-Key` does not hold one key of an accepted form."""
+
+    code, title = "malformed_idempotency_key", "The Idempotency-Key is not well formed"
+
+
 class NotFound(Problem):
     """There is nothing at this address."""
 
@@ -148,6 +156,12 @@ class InvalidInput(Problem):
     code, status, title = "invalid_input", 422, "The input is not valid"
 
 
+class IdempotencyKeyReused(InvalidInput):
+    """The `Idempotency-Key` was used for another request before."""
+
+    code, title = "idempotency_key_reused", "The Idempotency-Key belongs to another request"
+
+
 class TooManyRequests(Problem):
     """One client, or all together, have more requests under way than the frontend takes."""
 
@@ -171,9 +185,9 @@ class ModelUnavailable(Unavailable):
 
 
 class HistoryUnavailable(Unavailable):
-    """The history cannot be read."""
+    """The history cannot be read or changed."""
 
-    code, title = "history_unavailable", "The history cannot be read"
+    code, title = "history_unavailable", "The history is out of reach"
 
 
 class Overloaded(Unavailable):

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
 from support.builders import ROOT, a_customer, some_customers, with_usage
+from support.servers import wait_until
 from support.stub_model import n_rows_of, stub_model
 from telelink_gateway.app import create_app
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, ROWS_PER_CALL, Models, predict_one
@@ -432,9 +433,11 @@ def test_a_locked_history_costs_the_id_and_not_the_answer(churn, clv, tmp_path):
             reply = client.post("/predict", json=a_customer())
             assert (reply.status_code, reply.json()["churn_probability"]) == (200, 0.25)
             assert "X-Prediction-Id" not in reply.headers
+            assert 'history_rows_total{outcome="lost"} 1.0' in client.get("/metrics").text
             other.execute("ROLLBACK")
-        assert "X-Prediction-Id" in client.post("/predict", json=a_customer()).headers
-        assert 'history_rows_total{outcome="lost"} 1.0' in client.get("/metrics").text
+        wait_until(
+            lambda: "X-Prediction-Id" in client.post("/predict", json=a_customer()).headers, what="the history to heal"
+        )
 
 
 def test_a_new_version_is_asked_for_its_metadata_and_named(client, churn):

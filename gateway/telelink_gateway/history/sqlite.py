@@ -1,204 +1,274 @@
-"""History in one SQLite file: a single writer thread that commits together what came in together."""
+"""History in one SQLite file, in its write-ahead mode. Several gateways of one machine may share it."""
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter
-
+from telelink_gateway.history.sql import (
+    CUSTOMER_COLUMNS,
+    INDEXES,
+    PREDICTIONS,
+    REPLIES,
+    ROW_COLUMNS,
+    SCHEMA_VERSION,
+    SqlStore,
+    definitions,
+    portfolio,
+)
 from telelink_gateway.history.store import HistoryRow, PortfolioStats
-from telelink_gateway.history.writer import GroupCommitWriter
-from telelink_shared.customer import CATEGORIES, COLUMNS
-from telelink_shared.problem import HistoryUnavailable
+from telelink_shared.customer import COLUMNS
 from telelink_shared.web.startup import StartupError
 
-_SCHEMA_VERSION: Final = 2
+Sync = Literal["normal", "full"]
+_Identity = tuple[int, int]
+
 _BUSY_TIMEOUT_S: Final = 1.0
+_TYPES: Final = {
+    "id": "INTEGER PRIMARY KEY",
+    "text": "TEXT",
+    "real": "REAL",
+    "integer": "INTEGER",
+    "bytes": "BLOB",
+    "strict": " STRICT",
+}
+_FROM_2: Final = (*REPLIES, "DROP INDEX latest_of_customer", *INDEXES)
+_FROM_1: Final = (
+    *(f"ALTER TABLE predictions ADD COLUMN {column} {kind}" for column, kind in CUSTOMER_COLUMNS.items()),
+    f"UPDATE predictions SET {', '.join(f'{column} = customer_json ->> {column!r}' for column in COLUMNS)}",
+    "ALTER TABLE predictions DROP COLUMN customer_json",
+    *_FROM_2,
+)
+_STEPS: Final = {0: (PREDICTIONS, *REPLIES, *INDEXES), 1: _FROM_1, 2: _FROM_2}
 
-_CUSTOMER_COLUMNS: Final = [f"{column} {'TEXT' if column in CATEGORIES else 'REAL'}" for column in COLUMNS]
-_SCHEMA: Final = f"""
-CREATE TABLE predictions (
-    id INTEGER PRIMARY KEY,
-    prediction_id TEXT NOT NULL,
-    row_number INTEGER NOT NULL,
-    created_at_ms INTEGER NOT NULL,
-    request_id TEXT NOT NULL,
-    customer_id TEXT,
-    churn_probability REAL,
-    churn_risk TEXT,
-    estimated_clv REAL,
-    monthly_revenue REAL,
-    recommendation TEXT NOT NULL,
-    confidence TEXT,
-    churn_version TEXT,
-    churn_variant TEXT,
-    clv_version TEXT,
-    clv_variant TEXT,
-    policy_version TEXT NOT NULL,
-    {", ".join(_CUSTOMER_COLUMNS)},
-    UNIQUE (prediction_id, row_number)
-) STRICT;
-CREATE INDEX latest_of_customer ON predictions (customer_id, id)
-    WHERE churn_risk IS NOT NULL AND estimated_clv IS NOT NULL;
-"""
-
-# Schema 1 kept a customer as JSON; its fields have columns of their own since.
-_FROM_1: Final = f"""
-{" ".join(f"ALTER TABLE predictions ADD COLUMN {each};" for each in _CUSTOMER_COLUMNS)}
-UPDATE predictions SET {", ".join(f"{column} = customer_json ->> '$.{column}'" for column in COLUMNS)};
-ALTER TABLE predictions DROP COLUMN customer_json;
-"""
-
-_COLUMNS: Final = (*(name for name in HistoryRow._fields if name != "customer"), *COLUMNS)
 # One statement for many rows: the thread that runs it asks for the interpreter's lock once, not once a row.
 _ROWS_PER_STATEMENT: Final = 64
 # About 10 MB of log.
 _ROWS_PER_LOG_COPY: Final = 20_000
-_PLACEHOLDERS: Final = f"({', '.join('?' * len(_COLUMNS))})"
+_PLACEHOLDERS: Final = f"({', '.join('?' * len(ROW_COLUMNS))})"
 
-_STATS: Final = """
-WITH complete AS (
-    SELECT max(id) AS id FROM predictions
-    WHERE churn_risk IS NOT NULL AND estimated_clv IS NOT NULL AND customer_id IS NOT NULL GROUP BY customer_id
+# Of the columns beside max(), SQLite takes those of the row that has the maximum.
+STATS: Final = """
+WITH latest AS (
+    SELECT max(id), churn_risk, estimated_clv, monthly_revenue FROM predictions
+    WHERE customer_id IS NOT NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL GROUP BY customer_id
     UNION ALL
-    SELECT id FROM predictions
-    WHERE churn_risk IS NOT NULL AND estimated_clv IS NOT NULL AND customer_id IS NULL
+    SELECT id, churn_risk, estimated_clv, monthly_revenue FROM predictions
+    WHERE customer_id IS NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL
 )
 SELECT count(*), avg(estimated_clv), sum(monthly_revenue),
        total(churn_risk = 'High'), total(churn_risk = 'Medium'), total(churn_risk = 'Low')
-FROM complete JOIN predictions USING (id)
+FROM latest
 """
 
-Sync = Literal["normal", "full"]
-
-log = structlog.get_logger()
-
-
-def _connect(path: Path, *, sync: Sync = "normal") -> sqlite3.Connection:
-    # Opened by one thread and used by one other, never by two at once.
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # Normal: a committed row is with the operating system, and outlives this process however that ends. Full: it is on
-    # the disk, and outlives a loss of power too, at a wait of milliseconds before every reply.
-    connection.execute(f"PRAGMA synchronous = {sync.upper()}")
-    # Copying the log into the file waits for the disk; `_LogCopier` does it when nobody waits.
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    return connection
+# What may pass without anybody changing a setting or a file.
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
-def _prepare(path: Path, *, sync: Sync) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _connect(path, sync=sync)
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    steps = {0: _SCHEMA, 1: _FROM_1}
-    if found in steps:
-        connection.executescript(f"BEGIN IMMEDIATE; {steps[found]} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-    elif found != _SCHEMA_VERSION:
-        connection.close()
-        raise StartupError(f"{path}: history of schema {found}, this gateway knows {_SCHEMA_VERSION}; use another file")
-    return connection
+class FileReplaced(Exception):
+    """The file that is open is no longer the one of this name."""
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        # Not all of them come from the database.
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF in _PASSING
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _is_still(path: Path, identity: _Identity) -> bool:
+    with suppress(OSError):
+        return _identity(path.stat()) == identity
+    return False
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # Of two that switch a new file at once, one is refused without the usual patience.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _may_pass(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @cache
-def _insert(n_rows: int) -> str:
-    return f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES {', '.join([_PLACEHOLDERS] * n_rows)}"
+def _insert_statement(n_rows: int) -> str:
+    return f"INSERT INTO predictions ({', '.join(ROW_COLUMNS)}) VALUES {', '.join([_PLACEHOLDERS] * n_rows)}"
 
 
-def _commit(connection: sqlite3.Connection, groups: Sequence[Sequence[HistoryRow]]) -> None:
-    rows = list(chain.from_iterable(groups))
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+class SqliteStore(SqlStore):
+    """See `Store`.
+
+    Args:
+        sync: what a committed row outlives. Normal: it is with the operating system, and outlives this process however
+            that ends. Full: it is on the disk, and outlives a loss of power too, at a wait of milliseconds.
+    """
+
+    row_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.IntegrityError, sqlite3.DataError)
+
+    def __init__(self, path: Path, *, sync: Sync = "normal") -> None:
+        self._path = path
+        self._sync = sync
+        self._connection: sqlite3.Connection
+        # Of the file and of what SQLite keeps beside it, by path.
+        self._files: dict[Path, _Identity] = {}
+        self._least_bytes = 0
+        self._is_suspect = False
+        self._is_scrub_due = False
+        self._n_changes = 0
+
+    def open(self) -> None:
+        """See `Store.open`."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._connect()
+            try:
+                self._prepare()
+                # Beside a file on a network, SQLite keeps no log.
+                beside = (self._path.with_name(f"{self._path.name}-{ending}") for ending in ("wal", "shm"))
+                self._files = {path: _identity(path.stat()) for path in (self._path, *beside) if path.exists()}
+                self._least_bytes = 0
+                # Soon: a gateway that was killed leaves its log as it is.
+                self._n_changes = -_ROWS_PER_LOG_COPY
+                if self._is_suspect and self._connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                    raise StartupError(f"history {self._path} is damaged; put it aside or set TELELINK_HISTORY_URL")
+                self._is_suspect = False
+                self._prove_it_can_be_written()
+            except BaseException:
+                self._connection.close()
+                raise
+        except (OSError, sqlite3.Error) as error:
+            if _may_pass(error):
+                raise
+            raise StartupError(f"history {self._path} cannot be opened: {error}; set TELELINK_HISTORY_URL") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        # Opened by one thread and used by one other, never by two at once.
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            _use_write_ahead_log(connection)
+            connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
+            # Copying the log into the file waits for the disk; `tidy_up` does it when nobody waits.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            # What is deleted is overwritten with zeros.
+            connection.execute("PRAGMA secure_delete = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def _prepare(self) -> None:
+        if self._version() == SCHEMA_VERSION:
+            return
+        with self._connection_transaction():
+            # Once more: another gateway may have been quicker.
+            found = self._version()
+            if found != SCHEMA_VERSION and found not in _STEPS:
+                raise StartupError(
+                    f"{self._path}: history of schema {found}, this gateway knows {SCHEMA_VERSION}; use another file"
+                )
+            for statement in definitions(_STEPS.get(found, ()), _TYPES):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with suppress(AttributeError, sqlite3.Error):
+            self._connection.close()
+        self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        # The log of a file that was removed or replaced: SQLite would take it for that of the next file of this name.
+        files, self._files = self._files, {}
+        if self._path in files and not _is_still(self._path, files[self._path]):
+            for path, identity in files.items():
+                if _is_still(path, identity):
+                    path.unlink()
+
+    @contextmanager
+    def _connection_transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._is_suspect |= type(error) is sqlite3.DatabaseError
+            self._connection.rollback()
+            raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._look_for_the_file()
+        with self._connection_transaction():
+            yield
+
+    def _look_for_the_file(self) -> None:
+        # A file that was removed takes rows all the same, as long as somebody has it open. It never shrinks either.
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise FileReplaced("the file is gone") from error
+        if _identity(status) != self._files[self._path]:
+            raise FileReplaced("another file has taken its place")
+        if status.st_size < self._least_bytes:
+            self._is_suspect = True
+            raise FileReplaced("the file has lost a part")
+        self._least_bytes = status.st_size
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def _insert(self, rows: Sequence[HistoryRow]) -> None:
         for start in range(0, len(rows), _ROWS_PER_STATEMENT):
             some = rows[start : start + _ROWS_PER_STATEMENT]
             values = chain.from_iterable((*row[:-1], *row.customer) for row in some)
-            connection.execute(_insert(len(some)), list(values))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
+            self._connection.execute(_insert_statement(len(some)), list(values))
 
+    def scrub(self) -> None:
+        """See `Store.scrub`. The log has the pages as they were; while somebody reads them, it is done later."""
+        self._is_scrub_due = True
+        with suppress(sqlite3.OperationalError):
+            (is_busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._is_scrub_due = bool(is_busy)
 
-class _LogCopier:
-    """Copies SQLite's log into the file once it has grown by so many rows, beside the requests."""
-
-    def __init__(self) -> None:
-        self._n_changes = 0
-
-    def __call__(self, connection: sqlite3.Connection) -> None:
-        if connection.total_changes - self._n_changes >= _ROWS_PER_LOG_COPY:
-            self._n_changes = connection.total_changes
+    def tidy_up(self) -> None:
+        """Copy SQLite's log into the file once it has grown by so many rows."""
+        if self._is_scrub_due:
+            self.scrub()
+        elif self._connection.total_changes - self._n_changes >= _ROWS_PER_LOG_COPY:
+            self._n_changes = self._connection.total_changes
             with suppress(sqlite3.Error):  # a reader stands in the way: next time
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def check(self) -> None:
+        """See `Store.check`."""
+        with self._transaction():
+            pass
 
-class SqliteHistory:
-    """See `open_sqlite_history`."""
-
-    def __init__(self, path: Path, writer: GroupCommitWriter[HistoryRow], registry: CollectorRegistry) -> None:
-        self._path = path
-        self._writer = writer
-        self._rows = Counter(
-            "history_rows_total", "Predictions by what became of them", ("outcome",), registry=registry
-        )
-
-    async def add(self, rows: Sequence[HistoryRow], *, deadline: float) -> bool:
-        """See `HistoryStore.add`."""
-        try:
-            await self._writer.add(rows, deadline=deadline)
-        except Exception as error:  # whatever it is, the prediction itself stands
-            log.warning("history not written", reason=str(error) or type(error).__name__, rows=len(rows))
-            self._rows.labels("lost").inc(len(rows))
-            return False
-        self._rows.labels("stored").inc(len(rows))
-        return True
-
-    async def stats(self) -> PortfolioStats:
-        """See `HistoryStore.stats`. Reads beside the writer, in a thread of its own."""
-        try:
-            return await asyncio.to_thread(self._read_stats)
-        except sqlite3.Error as error:
-            log.warning("history not read", reason=str(error))
-            raise HistoryUnavailable("The history cannot be read right now.", retry_after_s=5) from error
-
-    def _read_stats(self) -> PortfolioStats:
-        with closing(_connect(self._path)) as connection:
-            count, avg_clv, revenue, high, medium, low = connection.execute(_STATS).fetchone()
-        return PortfolioStats(
-            total_customers=count,
-            avg_clv=None if avg_clv is None else round(avg_clv, 2),
-            monthly_revenue=None if revenue is None else round(revenue, 2),
-            high_risk_customers=int(high),
-            medium_risk_customers=int(medium),
-            low_risk_customers=int(low),
-        )
-
-
-@asynccontextmanager
-async def open_sqlite_history(
-    path: Path, registry: CollectorRegistry, *, sync: Sync = "normal"
-) -> AsyncIterator[SqliteHistory]:
-    """The history in `path`, made when it is not there; what was accepted is written before it closes.
-
-    Args:
-        sync: what a stored row outlives: the end of the process ('normal') or also a loss of power ('full').
-
-    Raises:
-        StartupError: the file cannot be opened or is of another schema.
-    """
-
-    def open_connection() -> sqlite3.Connection:
-        try:
-            return _prepare(path, sync=sync)
-        except (OSError, sqlite3.Error) as error:
-            raise StartupError(f"history {path} cannot be opened: {error}; set TELELINK_HISTORY_URL") from error
-
-    async with GroupCommitWriter.open(open_connection, _commit, _LogCopier()) as writer:
-        yield SqliteHistory(path, writer, registry)
+    def read_stats(self) -> PortfolioStats:
+        """See `Store.read_stats`."""
+        # Never makes a file.
+        address = f"{self._path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S)) as connection:
+            return portfolio(connection.execute(STATS).fetchone())

@@ -1,10 +1,10 @@
-"""What the gateway remembers, and the interface of whatever keeps it."""
+"""What the gateway remembers, and the interface of the databases that keep it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from telelink_shared.customer import Row
 
@@ -37,6 +37,31 @@ class HistoryRow(NamedTuple):
     customer: Row
 
 
+class KeptReply(NamedTuple):
+    """What is told to whoever repeats a request under its Idempotency-Key.
+
+    Attributes:
+        fingerprint: SHA-256 of what was asked; another one under the same key is another request.
+        degraded: the models that did not answer, as `X-Degraded` has it.
+        created_at_ms, expires_at_ms: Unix time in milliseconds.
+    """
+
+    key: str
+    fingerprint: bytes
+    prediction_id: str
+    degraded: str | None
+    body: bytes
+    created_at_ms: int
+    expires_at_ms: int
+
+
+class Group(NamedTuple):
+    """What is stored all or none: the rows of one request, with the reply if that carried a key."""
+
+    rows: Sequence[HistoryRow]
+    reply: KeptReply | None = None
+
+
 @dataclass(frozen=True)
 class PortfolioStats:
     """The portfolio as the latest complete prediction of each customer shows it. None: not known.
@@ -52,21 +77,59 @@ class PortfolioStats:
     low_risk_customers: int
 
 
-class HistoryStore(Protocol):
-    """Keeps predictions."""
+class Store(Protocol):
+    """A database. All of it is called by one thread at a time, `read_stats` by others beside it.
 
-    async def add(self, rows: Sequence[HistoryRow], *, deadline: float) -> bool:
-        """Store the rows, all or none, so that they outlive this process. False when that failed; never raises for it.
+    Attributes:
+        row_errors: what a statement raises when its values are at fault, not the database.
+    """
 
-        Args:
-            deadline: on the event loop's clock; what is not stored by then is given up.
+    row_errors: ClassVar[tuple[type[Exception], ...]]
+
+    def open(self) -> None:
+        """Connect, make or migrate the tables, and prove that they can be written.
+
+        Raises:
+            StartupError: not without a change of the settings, or of what they lead to.
+            Exception: not now.
         """
         ...
 
-    async def stats(self) -> PortfolioStats:
-        """The portfolio now.
+    def close(self) -> None:
+        """Let go of the connection, whatever state it is in."""
+        ...
 
-        Raises:
-            HistoryUnavailable: the store cannot be read.
+    def commit(self, groups: Sequence[Group]) -> Sequence[KeptReply | None]:
+        """Write the groups in one transaction, or raise and write none.
+
+        A group whose key is already taken is not written. Returned is, for each group, the reply that took it first.
         """
+        ...
+
+    def recall(self, key: str, *, now_ms: int) -> KeptReply | None:
+        """The reply that is kept under a key."""
+        ...
+
+    def erase_some(self, customer_id: str, *, limit: int) -> int:
+        """Remove at most so many rows of a customer, with the replies that were kept for them; tells how many rows."""
+        ...
+
+    def expire_some(self, *, rows_before_ms: int, now_ms: int, limit: int) -> int:
+        """Remove at most so many rows that are older, and as many replies that have expired; tells how many of both."""
+        ...
+
+    def scrub(self) -> None:
+        """See to it that what was erased is not found in the database's files either, as far as it can."""
+        ...
+
+    def tidy_up(self) -> None:
+        """What need not be done while anybody waits; called after each commit."""
+        ...
+
+    def check(self) -> None:
+        """Raise what a commit would raise, as far as that is seen without writing."""
+        ...
+
+    def read_stats(self) -> PortfolioStats:
+        """The portfolio now, over a connection of its own."""
         ...

@@ -1,125 +1,242 @@
-"""A thread that owns a connection and commits in one transaction whatever has come in since the last one."""
+"""A thread that owns a database and commits in one transaction whatever has come in since the last one."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
-Row = TypeVar("Row")
+from telelink_gateway.history.store import Group, KeptReply, Store
+from telelink_shared.web.startup import StartupError
+
+T = TypeVar("T")
 log = structlog.get_logger()
 # A transaction stays short enough that nobody behind it waits for long.
-_MAX_ROWS_PER_COMMIT = 20_000
+_MAX_ROWS_PER_COMMIT: Final = 20_000
+# What is broken is tried again after so long.
+_RETRY_S: Final = 0.5
+# Who comes while one step has taken longer than this does not wait for its end.
+_PATIENCE_S: Final = 1.0
+_STOP_S: Final = 10.0
+
+
+class NotStoring(Exception):
+    """The database takes nothing just now. The message says why, for the log alone."""
 
 
 @dataclass(frozen=True)
-class _Group(Generic[Row]):
-    rows: Sequence[Row]
-    done: asyncio.Future[None]
+class _Entry:
+    """Rows to be committed, or a step that needs the database to itself."""
+
+    work: Group | Callable[[], Any]
+    done: asyncio.Future[Any]
 
 
-class GroupCommitWriter(Generic[Row]):
-    """Use `open`. The commit waits for nobody: what arrives while one runs goes into the next."""
+class GroupCommitWriter:
+    """Use `open`. The commit waits for nobody: what arrives while one runs goes into the next.
 
-    def __init__(
-        self,
-        connection: Any,
-        commit: Callable[[Any, Sequence[Sequence[Row]]], None],
-        tidy_up: Callable[[Any], None],
-    ) -> None:
-        self._connection = connection
-        self._commit = commit
-        self._tidy_up = tidy_up
+    While the database is out, nobody waits for it: they are told at once, and this thread tries again by itself.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Group[Row] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
+        self._trouble: str | None = None
+        self._step_begun_at: float | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls,
-        connect: Callable[[], Any],
-        commit: Callable[[Any, Sequence[Sequence[Row]]], None],
-        tidy_up: Callable[[Any], None] = lambda _connection: None,
-    ) -> AsyncIterator[GroupCommitWriter[Row]]:
-        """A running writer.
+    async def open(cls, store: Store) -> AsyncIterator[GroupCommitWriter]:
+        """A running writer, also over a database that is out; it closes when all that was accepted is written.
 
-        Args:
-            connect: opens the connection; called in the writer's thread's stead before it starts.
-            commit: writes groups of rows in one transaction, or raises and writes none.
-            tidy_up: what need not be done while anybody waits; called after each commit.
+        Raises:
+            StartupError: as the store's `open`.
         """
-        connection = await asyncio.to_thread(connect)
-        writer = cls(connection, commit, tidy_up)
+        writer = cls(store)
+        await asyncio.to_thread(writer._open_first)
         writer._thread.start()
         try:
             yield writer
         finally:
             writer._queue.put(None)
-            await asyncio.to_thread(writer._thread.join)
-            connection.close()
+            # A database that never answers must not keep the process from its end.
+            await asyncio.to_thread(writer._thread.join, _STOP_S)
 
-    async def add(self, rows: Sequence[Row], *, deadline: float) -> None:
-        """Return once the rows are committed; raise what the commit raised.
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is stored just now; None while all is well."""
+        begun_at = self._step_begun_at
+        if self._trouble is None and begun_at is not None and time.monotonic() - begun_at > _PATIENCE_S:
+            return "the database does not answer"
+        return self._trouble
+
+    async def add(self, group: Group, *, deadline: float) -> KeptReply | None:
+        """Return once the group is committed; raise what the commit raised.
 
         Args:
             deadline: on the event loop's clock; rows whose commit has not begun by then are not written at all.
 
+        Returns:
+            The reply that took the group's key first, if there is one; then nothing was written.
+
         Raises:
             TimeoutError: not committed by the deadline.
+            NotStoring: the database is out.
         """
+        first: KeptReply | None = await self._submit(group, deadline=deadline)
+        return first
+
+    async def call(self, step: Callable[[], T], *, deadline: float) -> T:
+        """What a step of the store gives, between two commits. Raises as `add`, and what the step raises."""
+        outcome: T = await self._submit(step, deadline=deadline)
+        return outcome
+
+    async def _submit(self, work: Group | Callable[[], Any], *, deadline: float) -> Any:
+        trouble = self.trouble
+        if trouble is not None:
+            raise NotStoring(trouble)
         done = self._loop.create_future()
-        self._queue.put(_Group(rows, done))
+        self._queue.put(_Entry(work, done))
         async with asyncio.timeout_at(deadline):
-            await done
+            return await done
+
+    def _open_first(self) -> None:
+        try:
+            self._store.open()
+        except StartupError:
+            raise
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._trouble is None:
+            log.warning("history is out: predictions go on, unstored", reason=_reason(error))
+        self._trouble = _reason(error)
+
+    def _reopen(self) -> None:
+        self._store.close()
+        try:
+            self._store.open()
+        except Exception as error:
+            self._give_up(error)
+            return
+        if self._trouble is not None:
+            log.warning("history is back")
+        self._trouble = None
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            groups = []
-            n_rows = 0
-            entry = self._queue.get()
-            while True:
-                if entry is None:
-                    stopping = True
-                    break
-                groups.append(entry)
-                n_rows += len(entry.rows)
-                if n_rows >= _MAX_ROWS_PER_COMMIT:
-                    break
-                try:
-                    entry = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            self._write([group for group in groups if not group.done.cancelled()])
+        # Nothing that was written is held on to while waiting for more.
+        while self._carry_out(self._take()):
+            pass
+        self._store.close()
 
-    def _write(self, groups: list[_Group[Row]]) -> None:
-        if not groups:
-            return
-        error: Exception | None = None
-        try:
-            self._commit(self._connection, [group.rows for group in groups])
-        except Exception as raised:  # whatever it is, it belongs to those who wait for this commit
-            error = raised
-        self._loop.call_soon_threadsafe(_settle, groups, error)
-        if error is None:
+    def _carry_out(self, entries: Sequence[_Entry | None]) -> bool:
+        """Commit the rows, then take the steps; tells whether there is more to come."""
+        wanted = [entry for entry in entries if entry is not None and not entry.done.cancelled()]
+        groups = [entry for entry in wanted if isinstance(entry.work, Group)]
+        with self._timed():
+            if groups:
+                self._write(groups)
+            for entry in wanted:
+                if not isinstance(entry.work, Group):
+                    self._call(entry, entry.work)
+        if groups and self._trouble is None:
+            self._tidy_up()
+        return entries[-1] is not None
+
+    def _take(self) -> list[_Entry | None]:
+        """Whatever has come in, once there is something."""
+        while True:
             try:
-                self._tidy_up(self._connection)
-            except Exception:  # the thread must live on: without it nothing is ever written again
-                log.warning("history not tidied up", exc_info=True)
+                entries = [self._queue.get(timeout=None if self._trouble is None else _RETRY_S)]
+                break
+            except queue.Empty:
+                self._reopen()
+        n_rows = 0
+        while (entry := entries[-1]) is not None:
+            n_rows += len(entry.work.rows) if isinstance(entry.work, Group) else 0
+            if n_rows >= _MAX_ROWS_PER_COMMIT:
+                break
+            try:
+                entries.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return entries
 
-
-def _settle(groups: list[_Group[Any]], error: Exception | None) -> None:
-    for group in groups:
-        if group.done.cancelled():
-            continue
-        if error is None:
-            group.done.set_result(None)
+    def _write(self, entries: Sequence[_Entry], *, is_last_try: bool = False) -> None:
+        if self._trouble is not None:
+            self._settle(entries, NotStoring(self._trouble))
+            return
+        try:
+            outcomes = self._store.commit([entry.work for entry in entries if isinstance(entry.work, Group)])
+        except self._store.row_errors as error:
+            # One caller's rows, which must not take the others' along.
+            if len(entries) == 1:
+                self._settle(entries, error)
+            else:
+                for entry in entries:
+                    self._write([entry])
+        except Exception as error:
+            self._reopen()
+            if is_last_try:
+                # It can be opened, and yet not be written.
+                self._give_up(error)
+            # Once more: as a rule the connection had come to its end, or the file had been removed.
+            self._write(entries, is_last_try=True)
         else:
-            group.done.set_exception(error)
+            self._settle(entries, outcomes)
+
+    def _call(self, entry: _Entry, step: Callable[[], Any]) -> None:
+        if self._trouble is not None:
+            self._settle([entry], NotStoring(self._trouble))
+            return
+        try:
+            outcome = step()
+        except Exception as error:
+            self._settle([entry], error)
+            self._reopen()
+        else:
+            self._settle([entry], [outcome])
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        self._step_begun_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._step_begun_at = None
+
+    def _tidy_up(self) -> None:
+        try:
+            self._store.tidy_up()
+        except Exception:  # the thread must live on: without it nothing is ever written again
+            log.warning("history not tidied up", exc_info=True)
+
+    def _settle(self, entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_tell, entries, outcome)
+
+
+def _tell(entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
+    for position, entry in enumerate(entries):
+        if entry.done.cancelled():
+            continue
+        if isinstance(outcome, Exception):
+            entry.done.set_exception(outcome)
+        else:
+            entry.done.set_result(outcome[position])
+
+
+def _reason(error: Exception) -> str:
+    """One line: databases say more in further ones, and sometimes with values."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

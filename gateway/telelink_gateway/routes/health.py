@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
@@ -20,10 +20,13 @@ API_VERSION: Literal["2.0.0"] = "2.0.0"
 class HealthReply(BaseModel):
     """Answered with 200 in either state."""
 
-    status: Literal["healthy", "degraded"]
+    status: Literal["healthy", "degraded"] = Field(description="Degraded: a model is missing, or nothing is stored")
     churn_model: Literal["loaded", "not loaded"]
     clv_model: Literal["loaded", "not loaded"]
     api_version: str
+    history: Literal["storing", "not storing"] | None = Field(
+        default=None, description="With `?include=history`: whether predictions are stored"
+    )
 
 
 class ServiceReply(BaseModel):
@@ -49,15 +52,20 @@ class ServicesReply(BaseModel):
     services: list[ServiceReply]
 
 
-@router.get("/health")
-async def health(uses: Uses) -> HealthReply:
-    """Whether both models can answer."""
-    churn, clv = await asyncio.gather(uses.models.churn.client.status(), uses.models.clv.client.status())
+@router.get("/health", response_model_exclude_none=True)
+async def health(
+    uses: Uses, include: Annotated[Literal["history"] | None, Query(description="Adds a member of that name")] = None
+) -> HealthReply:
+    """Whether both models can answer and predictions are stored."""
+    churn, clv, is_storing = await asyncio.gather(
+        uses.models.churn.client.status(), uses.models.clv.client.status(), uses.history.check()
+    )
     return HealthReply(
-        status="healthy" if churn.is_ready and clv.is_ready else "degraded",
+        status="healthy" if churn.is_ready and clv.is_ready and is_storing else "degraded",
         churn_model="loaded" if churn.is_ready else "not loaded",
         clv_model="loaded" if clv.is_ready else "not loaded",
         api_version=API_VERSION,
+        history=("storing" if is_storing else "not storing") if include == "history" else None,
     )
 
 

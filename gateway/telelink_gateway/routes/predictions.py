@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +14,7 @@ from starlette.responses import Response
 
 from telelink_gateway import predicting
 from telelink_gateway.history.store import HistoryRow
+from telelink_gateway.idempotency import MAX_LENGTH, RequestKey, now_ms, request_key
 from telelink_gateway.predicting import Outcome
 from telelink_gateway.resources import Resources, resources_of
 from telelink_gateway.unknown_fields import would_help
@@ -34,6 +34,8 @@ MAX_CUSTOMERS: Final = 10_000
 MAX_MEMBERS: Final = 32
 # A stored prediction is worth so much waiting beyond the deadline.
 HISTORY_GRACE_S: Final = 0.1
+# A history that is busier than this is not asked about a key: the commit finds out.
+RECALL_S: Final = 0.5
 INCLUDES: Final = ("interval", "models", "policy", "reasons", "value_at_risk")
 # 512 answers of each model for every customer.
 MAX_EXPLAINED: Final = 1_000
@@ -43,12 +45,12 @@ _CUSTOMER: Final = TypeAdapter(Customer)
 _CUSTOMERS: Final[TypeAdapter[list[Customer]]] = TypeAdapter(
     Annotated[list[Customer], Field(max_length=MAX_CUSTOMERS, fail_fast=True)]
 )
-_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
+PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"description": "The body is not JSON", **_PROBLEM},
-    413: {"description": "The body is too large", **_PROBLEM},
-    422: {"description": "A field is not valid; `errors` points to it", **_PROBLEM},
-    503: {"description": "A model service cannot answer; see Retry-After", **_PROBLEM},
+    400: {"description": "The body is not JSON, or a header not well formed", **PROBLEM},
+    413: {"description": "The body is too large", **PROBLEM},
+    422: {"description": "A field is not valid; `errors` points to it", **PROBLEM},
+    503: {"description": "A model service cannot answer; see Retry-After", **PROBLEM},
 }
 PARAMETER_PREFER: Final[dict[str, Any]] = {
     "name": "Prefer",
@@ -66,7 +68,18 @@ _PARAMETERS: Final = [
         "schema": {"type": "string", "example": "models,value_at_risk"},
     },
     PARAMETER_PREFER,
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": f"One to {MAX_LENGTH} characters, drawn anew for each request. Who repeats a request under its"
+        " key gets the first reply again, and it is stored once",
+        "schema": {"type": "string", "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'},
+    },
 ]
+
+# Nothing is asked, stored or kept for it.
+_NOBODY: Final = b'{"predictions":[],"count":0}'
 
 router = APIRouter(tags=["predictions"])
 
@@ -169,8 +182,9 @@ def _shape(position: int, outcome: Outcome, includes: frozenset[str]) -> dict[st
     return reply
 
 
-def _history_rows(customers: Sequence[Customer], outcome: Outcome, prediction_id: str) -> list[HistoryRow]:
-    now_ms = time.time_ns() // 1_000_000
+def _history_rows(
+    customers: Sequence[Customer], outcome: Outcome, prediction_id: str, created_at_ms: int
+) -> list[HistoryRow]:
     request_id = current_request_id()
     churn_version, clv_version = outcome.versions
     policy_version = outcome.policy.version
@@ -178,7 +192,7 @@ def _history_rows(customers: Sequence[Customer], outcome: Outcome, prediction_id
         HistoryRow(
             prediction_id,
             number,
-            now_ms,
+            created_at_ms,
             request_id,
             customer.customer_id,
             prediction.churn_probability,
@@ -200,18 +214,48 @@ def _history_rows(customers: Sequence[Customer], outcome: Outcome, prediction_id
     ]
 
 
-async def _reply(
-    uses: Resources, customers: Sequence[Customer], outcome: Outcome, includes: frozenset[str], *, deadline: float
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Replies in the order of the customers, stored, and the headers that go with them."""
+async def _replay(uses: Resources, key: RequestKey) -> Response | None:
+    kept = await uses.history.recall(key.key, deadline=asyncio.get_running_loop().time() + RECALL_S)
+    return None if kept is None else key.replay(kept)
+
+
+async def _respond(
+    uses: Resources,
+    customers: Sequence[Customer],
+    outcome: Outcome,
+    includes: frozenset[str],
+    key: RequestKey | None,
+    *,
+    deadline: float,
+    is_batch: bool,
+) -> Response:
+    """The reply to whoever asked about these customers, stored; or the one that their key already has."""
+    prediction_id, created_at_ms = new_id(), now_ms()
+    rows = _history_rows(customers, outcome, prediction_id, created_at_ms)
+    replies = [_shape(position, outcome, includes) for position in range(len(customers))]
+    body = to_json({"predictions": replies, "count": len(replies)} if is_batch else replies[0])
+    degraded = ", ".join(outcome.missing) or None
+    deadline += HISTORY_GRACE_S
+    if key is None:
+        is_stored = await uses.history.add(rows, deadline=deadline)
+    else:
+        reply = key.reply(
+            body,
+            prediction_id=prediction_id,
+            degraded=degraded,
+            created_at_ms=created_at_ms,
+            lifetime_hours=uses.settings.idempotency_hours,
+        )
+        kept = await uses.history.add_once(rows, reply, deadline=deadline)
+        if kept is not None and kept is not reply:
+            return key.replay(kept)
+        is_stored = kept is not None
     headers = {"Cache-Control": "no-store"}
-    if outcome.missing:
-        headers["X-Degraded"] = ", ".join(outcome.missing)
-    prediction_id = new_id()
-    rows = _history_rows(customers, outcome, prediction_id)
-    if await uses.history.add(rows, deadline=deadline + HISTORY_GRACE_S):
+    if degraded is not None:
+        headers["X-Degraded"] = degraded
+    if is_stored:
         headers["X-Prediction-Id"] = prediction_id
-    return [_shape(position, outcome, includes) for position in range(len(customers))], headers
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.post(
@@ -229,6 +273,9 @@ async def predict_one(request: Request) -> Response:
     body = await read_body(request, limit_bytes=SINGLE_LIMIT_BYTES)
     # From here on it is our time and not the client's.
     deadline = asyncio.get_running_loop().time() + uses.settings.deadline_s
+    key = request_key(request, body)
+    if key is not None and (earlier := await _replay(uses, key)) is not None:
+        return earlier
     customer = validate_json(_CUSTOMER, body)
     includes, lenient = _includes(request), is_lenient(request)
     if "reasons" in includes:
@@ -237,8 +284,7 @@ async def predict_one(request: Request) -> Response:
         )
     else:
         outcome = await predicting.predict_one(customer, uses.models, deadline=deadline, is_lenient=lenient)
-    (reply,), headers = await _reply(uses, [customer], outcome, includes, deadline=deadline)
-    return Response(to_json(reply), headers=headers, media_type="application/json")
+    return await _respond(uses, [customer], outcome, includes, key, deadline=deadline, is_batch=False)
 
 
 @router.post(
@@ -252,18 +298,17 @@ async def predict_batch(request: Request) -> Response:
     uses = resources_of(request)
     body = await read_body(request, limit_bytes=BATCH_LIMIT_BYTES)
     deadline = asyncio.get_running_loop().time() + uses.settings.batch_deadline_s
+    key = request_key(request, body)
+    if key is not None and (earlier := await _replay(uses, key)) is not None:
+        return earlier
     customers = validate_many(_CUSTOMERS, body, max_values=MAX_CUSTOMERS * MAX_MEMBERS, max_members=MAX_MEMBERS)
     includes, lenient = _includes(request), is_lenient(request)
-    replies: list[dict[str, Any]] = []
-    headers = {"Cache-Control": "no-store"}
-    if customers:
-        with_reasons = "reasons" in includes
-        if with_reasons and len(customers) > MAX_EXPLAINED:
-            raise TooLarge(f"Reasons are told for at most {MAX_EXPLAINED:,} customers at once. Split the batch.")
-        outcome = await predicting.predict_many(
-            customers, uses.models, deadline=deadline, is_lenient=lenient, with_reasons=with_reasons
-        )
-        replies, headers = await _reply(uses, customers, outcome, includes, deadline=deadline)
-    return Response(
-        to_json({"predictions": replies, "count": len(replies)}), headers=headers, media_type="application/json"
+    if not customers:
+        return Response(_NOBODY, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    with_reasons = "reasons" in includes
+    if with_reasons and len(customers) > MAX_EXPLAINED:
+        raise TooLarge(f"Reasons are told for at most {MAX_EXPLAINED:,} customers at once. Split the batch.")
+    outcome = await predicting.predict_many(
+        customers, uses.models, deadline=deadline, is_lenient=lenient, with_reasons=with_reasons
     )
+    return await _respond(uses, customers, outcome, includes, key, deadline=deadline, is_batch=True)

@@ -40,7 +40,11 @@ def test_without_any_variable_the_defaults_hold():
         ("CLV_URL", "http://clv-service:99999"),
         ("HISTORY_URL", "history.db"),
         ("HISTORY_URL", "sqlite:///"),
-        ("HISTORY_URL", "postgresql://db/telelink"),
+        ("HISTORY_URL", "mysql://db/telelink"),
+        ("HISTORY_URL", "postgresql://db/telelink?no_such=1"),
+        ("HISTORY_PASSWORD_FILE", "/no/such/file"),
+        ("HISTORY_RETENTION_DAYS", "0"),
+        ("IDEMPOTENCY_HOURS", "25"),
         ("PORT", "eighty"),
         ("PORT", "65536"),
         ("DEADLINE_S", "0"),
@@ -67,8 +71,24 @@ def test_a_name_like_no_other_stops_the_start_with_those_that_are_known(monkeypa
     assert all(name in reason for name in Settings.names())
 
 
-def test_the_line_does_not_repeat_the_value(monkeypatch):
-    assert "hunter2" not in refusal(monkeypatch, "TELELINK_CHURN_URL", "ftp://user:hunter2@host")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TELELINK_CHURN_URL", "ftp://user:hunter2@host"),
+        ("TELELINK_HISTORY_URL", "mysql://user:hunter2@host"),
+        ("TELELINK_HISTORY_URL", "postgresql://user@host/db?hunter2"),
+    ],
+)
+def test_the_line_does_not_repeat_the_value(monkeypatch, name, value):
+    assert "hunter2" not in refusal(monkeypatch, name, value)
+
+
+def test_the_settings_do_not_show_a_password(tmp_path):
+    (tmp_path / "password").write_text("hunter2\n")
+    settings = Settings(history_url="postgresql://user:hunter2@host/db", history_password_file=tmp_path / "password")
+    assert settings.history_path is None
+    assert settings.history_password.get_secret_value() == "hunter2"
+    assert "hunter2" not in f"{settings!r} {settings} {settings.history_password}"
 
 
 @pytest.mark.parametrize("name", ["CHURN_URL", "PORT", "HIGH_VALUE_FROM_USD", "SITE_DIR", "HISTORY_URL"])

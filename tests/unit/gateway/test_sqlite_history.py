@@ -1,45 +1,26 @@
-"""The history in a real SQLite file."""
+"""What is particular to the history in a SQLite file: the file itself."""
 
-import asyncio
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from support.builders import a_customer, with_usage
-from telelink_gateway.history.sqlite import HistoryUnavailable, open_sqlite_history
-from telelink_gateway.history.store import HistoryRow, PortfolioStats
+from support.builders import ROOT, a_customer, with_usage
+from support.history import ROW, add, add_once, kept, rows, until_storing
+from telelink_gateway.history.history import open_history
+from telelink_gateway.history.sqlite import SqliteStore
 from telelink_shared.customer import COLUMNS, Customer, row_of
+from telelink_shared.problem import HistoryUnavailable
 from telelink_shared.web.startup import StartupError
 
-ROW = HistoryRow(
-    prediction_id="p1",
-    row_number=0,
-    created_at_ms=1_700_000_000_000,
-    request_id="r1",
-    customer_id="c1",
-    churn_probability=0.25,
-    churn_risk="Medium",
-    estimated_clv=10_000.0,
-    monthly_revenue=60.0,
-    recommendation="MONITOR: …",
-    confidence="High",
-    churn_version="1",
-    churn_variant="usage",
-    clv_version="1",
-    clv_variant="usage",
-    policy_version="2026-11",
-    customer=row_of(Customer.model_validate(with_usage(state="OH"))),
-)
-NO_CHURN = {"churn_probability": None, "churn_risk": None, "confidence": None, "churn_version": None}
-NO_CLV = {"estimated_clv": None, "monthly_revenue": None, "clv_version": None}
 
-
-def rows(*changes, prediction_id="p1"):
-    """Rows of one prediction, each with these fields instead."""
-    return [ROW._replace(prediction_id=prediction_id, row_number=i, **each) for i, each in enumerate(changes)]
+def running(path, **more):
+    """A history in this file."""
+    return open_history(SqliteStore(path), CollectorRegistry(), retention_days=36_500, **more)
 
 
 def stored(path):
@@ -54,19 +35,9 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def registry():
-    return CollectorRegistry()
-
-
-@pytest.fixture
-async def history(path, registry):
-    async with open_sqlite_history(path, registry) as running:
-        yield running
-
-
-async def add(history, some, *, within_s=10.0):
-    """Add with plenty of time."""
-    return await history.add(some, deadline=asyncio.get_running_loop().time() + within_s)
+async def history(path):
+    async with running(path) as history:
+        yield history
 
 
 async def test_rows_are_on_disk_when_add_returns(history, path):
@@ -74,23 +45,15 @@ async def test_rows_are_on_disk_when_add_returns(history, path):
     assert stored(path) == [("p1", 0), ("p1", 1)]
 
 
-async def test_rows_are_kept_all_or_none(history, path, registry):
-    assert await add(history, rows({}))
-    again = [*rows({}, {}, prediction_id="p2"), *rows({})]
-    assert await add(history, again) is False
-    assert stored(path) == [("p1", 0)]
-    outcomes = {
-        outcome: registry.get_sample_value("history_rows_total", {"outcome": outcome}) for outcome in ("stored", "lost")
-    }
-    assert outcomes == {"stored": 1.0, "lost": 3.0}
-    assert await add(history, rows({}, prediction_id="p3"))
-
-
 async def test_a_locked_file_loses_rows_without_raising_and_heals(history, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert await add(history, rows({})) is False
+        assert not history.is_storing
+        assert not await history.check()
         other.execute("ROLLBACK")
+    await until_storing(history)
+    assert await history.check()
     assert await add(history, rows({}, prediction_id="p2"))
     assert stored(path) == [("p2", 0)]
 
@@ -103,40 +66,127 @@ async def test_a_file_that_is_locked_beyond_the_deadline_is_given_up_by_then(his
         # Not the lock's own, longer patience.
         assert [line["reason"] for line in lines] == ["TimeoutError"]
         other.execute("ROLLBACK")
+    await until_storing(history)
     assert await add(history, rows({}, prediction_id="p2"))
 
 
-async def test_a_customers_fields_are_columns_that_anybody_can_ask_about(history, path):
-    await add(history, rows({}, {"customer": row_of(Customer.model_validate(a_customer(state="NJ")))}))
-    asked = (
-        "SELECT row_number FROM predictions WHERE state = 'NJ' AND account_length = 128 AND total_day_minutes IS NULL"
-    )
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute(asked).fetchall() == [(1,)]
-        kept = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM predictions WHERE row_number = 0").fetchone()
-    assert kept == ROW.customer
+async def test_a_file_that_was_removed_is_made_anew_before_anything_is_told_as_stored(history, path):
+    assert await add(history, rows({}))
+    for each in path.parent.iterdir():
+        each.unlink()
+    path.parent.rmdir()
+    assert await add(history, rows({}, prediction_id="p2"))
+    assert stored(path) == [("p2", 0)]
+
+
+async def test_another_file_in_its_place_is_the_history_from_then_on(history, path, tmp_path):
+    assert await add(history, rows({}))
+    async with running(tmp_path / "other.db") as other:
+        assert await add(other, rows({}, prediction_id="other"))
+    (tmp_path / "other.db").replace(path)
+    assert await add(history, rows({}, prediction_id="p2"))
+    assert stored(path) == [("other", 0), ("p2", 0)]
+
+
+async def test_garbage_in_its_place_is_left_alone_and_costs_rows_until_it_is_gone(history, path, tmp_path):
+    (tmp_path / "garbage").write_bytes(b"no database" * 1_000)
+    (tmp_path / "garbage").replace(path)
+    assert await add(history, rows({})) is False
+    assert not history.is_storing
+    with pytest.raises(HistoryUnavailable):
+        await history.stats()
+    with pytest.raises(HistoryUnavailable):
+        await history.erase("c1")
+    assert path.read_bytes() == b"no database" * 1_000
+    path.unlink()
+    await until_storing(history)
+    assert await add(history, rows({}, prediction_id="p2"))
+    assert stored(path) == [("p2", 0)]
+
+
+async def test_a_file_that_is_overwritten_never_gets_rows_that_cannot_be_read(history, path):
+    for number in range(200):
+        assert await add(history, rows({}, {}, {}, prediction_id=f"p{number}"))
+    await history.erase("nobody")  # empties the log into the file
+    path.write_bytes(b"no database" * 10)
+    assert await add(history, rows({}, prediction_id="told as lost")) is False
+    path.unlink()
+    await until_storing(history)
+    assert await add(history, rows({}, prediction_id="p2"))
+    assert stored(path) == [("p2", 0)]
+
+
+def test_reading_makes_no_file(tmp_path):
+    with pytest.raises(sqlite3.OperationalError):
+        SqliteStore(tmp_path / "history.db").read_stats()
+    assert [*tmp_path.iterdir()] == []
+
+
+async def test_an_erased_customer_is_in_none_of_the_files(history, path):
+    secret = "customer-7f3a"
+    for number in range(300):
+        customer_id = secret if number % 3 == 0 else f"other-{number}"
+        prediction_id = f"p{number}"
+        reply = kept(key=f"{customer_id}/{number}", body=customer_id.encode() * 50, prediction_id=prediction_id)
+        assert await add_once(history, rows({"customer_id": customer_id}, prediction_id=prediction_id), reply) is reply
+    assert any(secret.encode() in each.read_bytes() for each in path.parent.iterdir())
+    assert await history.erase(secret) == 100
+    assert [each.name for each in path.parent.iterdir() if secret.encode() in each.read_bytes()] == []
+    assert len(stored(path)) == 200
+
+
+async def test_what_a_reader_keeps_from_being_scrubbed_goes_with_the_next_commit(history, path):
+    await add(history, rows({"customer_id": "customer-7f3a"}))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM predictions").fetchone()
+        assert await history.erase("customer-7f3a") == 1
+        reader.execute("ROLLBACK")
+    assert await add(history, rows({}, prediction_id="p2"))
+    assert await history.check()  # behind the tidying up
+    assert [each.name for each in path.parent.iterdir() if b"customer-7f3a" in each.read_bytes()] == []
+
+
+_OPEN = """
+import sys
+from pathlib import Path
+from telelink_gateway.history.sqlite import SqliteStore
+print("ready", flush=True)
+for line in sys.stdin:
+    store = SqliteStore(Path(line.rstrip()))
+    store.open()
+    print("open", flush=True)
+"""
+
+
+def test_gateways_that_open_a_new_file_at_once_all_get_it(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPEN],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for _ in range(6)
+    ]  # fmt: skip
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 6
+        for number in range(40):
+            for process in processes:
+                process.stdin.write(f"{tmp_path}/{number}.db\n")
+                process.stdin.flush()
+            assert [process.stdout.readline() for process in processes] == ["open\n"] * 6
+        assert [process.communicate(timeout=30) for process in processes] == [("", "")] * 6
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.parametrize(("sync", "level"), [("normal", 1), ("full", 2)])
-async def test_the_disk_is_waited_for_only_where_a_row_must_outlive_a_loss_of_power(path, sync, level):
-    async with open_sqlite_history(path, CollectorRegistry(), sync=sync) as history:
-        assert history._writer._connection.execute("PRAGMA synchronous").fetchone() == (level,)
-
-
-async def test_what_is_there_survives_a_restart(path):
-    for number in (1, 2):
-        async with open_sqlite_history(path, CollectorRegistry()) as history:
-            assert await add(history, rows({}, prediction_id=f"p{number}"))
-    assert stored(path) == [("p1", 0), ("p2", 0)]
-
-
-async def test_two_gateways_may_share_a_file(path):
-    async with (
-        open_sqlite_history(path, CollectorRegistry()) as one,
-        open_sqlite_history(path, CollectorRegistry()) as other,
-    ):
-        assert await asyncio.gather(add(one, rows({})), add(other, rows({}, prediction_id="p2"))) == [True, True]
-    assert sorted(stored(path)) == [("p1", 0), ("p2", 0)]
+def test_the_disk_is_waited_for_only_where_a_row_must_outlive_a_loss_of_power(path, sync, level):
+    store = SqliteStore(path, sync=sync)
+    store.open()
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    store.close()
 
 
 # As gateways before typed columns wrote it.
@@ -198,7 +248,7 @@ OLD_CUSTOMERS = [
 async def test_a_file_of_the_schema_before_is_taken_over_with_all_its_rows(path):
     write_schema_1(path, OLD_CUSTOMERS)
     before = everything(path)
-    async with open_sqlite_history(path, CollectorRegistry()) as history:
+    async with running(path) as history:
         assert (await history.stats()).total_customers == 3
         assert await add(history, rows({"customer_id": "c0"}, prediction_id="p2"))
         assert (await history.stats()).total_customers == 3
@@ -209,17 +259,50 @@ async def test_a_file_of_the_schema_before_is_taken_over_with_all_its_rows(path)
     assert (new["prediction_id"], new["total_day_minutes"]) == ("p2", 180.5)
 
 
-async def test_a_file_that_was_taken_over_is_like_a_new_one(path, tmp_path):
-    write_schema_1(path, OLD_CUSTOMERS)
+# What schema 3 has and schema 2 had not.
+SCHEMA_2 = """
+DROP TABLE replies;
+DROP INDEX predictions_of_customer;
+DROP INDEX predictions_by_age;
+CREATE INDEX latest_of_customer ON predictions (customer_id, id)
+    WHERE churn_risk IS NOT NULL AND estimated_clv IS NOT NULL;
+PRAGMA user_version = 2;
+"""
+
+
+async def write_schema_2(path):
+    """A file of schema 2 with a prediction."""
+    async with running(path) as history:
+        await add(history, rows({}))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA_2)
+
+
+async def test_a_file_without_replies_gets_them(path):
+    await write_schema_2(path)
+    async with running(path) as history:
+        reply = kept(prediction_id="p2")
+        assert await add_once(history, rows({}, prediction_id="p2"), reply) is reply
+        assert await add_once(history, rows({}, prediction_id="p3"), kept(prediction_id="p3")) == reply
+    assert stored(path) == [("p1", 0), ("p2", 0)]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+async def test_a_file_that_was_taken_over_is_like_a_new_one(path, tmp_path, schema):
+    if schema == 1:
+        write_schema_1(path, OLD_CUSTOMERS)
+    else:
+        await write_schema_2(path)
     for each in (path, tmp_path / "new.db"):
-        async with open_sqlite_history(each, CollectorRegistry()):
+        async with running(each):
             pass
     seen = []
     for each in (path, tmp_path / "new.db"):
         with closing(sqlite3.connect(each)) as connection:
             columns = connection.execute("SELECT name, type, \"notnull\", pk FROM pragma_table_info('predictions')")
             version = connection.execute("PRAGMA user_version").fetchone()
-            seen.append((version, sorted(columns), connection.execute("PRAGMA index_list(predictions)").fetchall()))
+            others = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name <> 'predictions'").fetchall()
+            seen.append((version, sorted(columns), sorted(others, key=str)))
     assert seen[0] == seen[1]
 
 
@@ -238,7 +321,7 @@ async def test_a_file_that_cannot_be_taken_over_stays_as_it_is(path):
 
 async def refusal(path):
     with pytest.raises(StartupError) as refused:
-        async with open_sqlite_history(path, CollectorRegistry()):
+        async with running(path):
             pytest.fail("the block must not begin")
     return str(refused.value)
 
@@ -268,49 +351,3 @@ async def test_a_folder_that_cannot_be_made_stops_the_start_with_one_line(tmp_pa
     reason = await refusal(tmp_path / "file" / "history.db")
     assert "TELELINK_HISTORY_URL" in reason
     assert "\n" not in reason
-
-
-async def test_an_empty_history_knows_nothing(history):
-    assert await history.stats() == PortfolioStats(0, None, None, 0, 0, 0)
-
-
-async def test_statistics_count_each_customers_latest_prediction(history):
-    await add(history, rows({"customer_id": "a", "churn_risk": "High", "estimated_clv": 1.0, "monthly_revenue": 1.0}))
-    await add(
-        history,
-        rows(
-            {"customer_id": "a", "churn_risk": "Low", "estimated_clv": 1_000.0, "monthly_revenue": 10.0},
-            {"customer_id": "b", "churn_risk": "Medium", "estimated_clv": 2_000.504, "monthly_revenue": 20.25},
-            prediction_id="p2",
-        ),
-    )
-    assert await history.stats() == PortfolioStats(2, 1_500.25, 30.25, 0, 1, 1)
-
-
-async def test_a_prediction_with_a_missing_half_does_not_hide_the_last_complete_one(history):
-    await add(history, rows({"customer_id": "a", "churn_risk": "High", "estimated_clv": 1_000.0}))
-    await add(history, rows({"customer_id": "a", **NO_CLV}, {"customer_id": "a", **NO_CHURN}, prediction_id="p2"))
-    await add(history, rows({"customer_id": "b", **NO_CHURN}, prediction_id="p3"))
-    assert await history.stats() == PortfolioStats(1, 1_000.0, 60.0, 1, 0, 0)
-
-
-async def test_customers_without_an_id_each_count(history):
-    await add(history, rows({"customer_id": None}, {"customer_id": None}, {"customer_id": None, **NO_CLV}))
-    assert (await history.stats()).total_customers == 2
-
-
-async def test_revenue_is_the_sum_of_what_is_known_and_null_when_nothing_is(history):
-    await add(history, rows({"customer_id": "a", "monthly_revenue": None}))
-    assert (await history.stats()).monthly_revenue is None
-    await add(history, rows({"customer_id": "b", "monthly_revenue": 12.5}, prediction_id="p2"))
-    assert (await history.stats()).monthly_revenue == 12.5
-
-
-async def test_a_history_that_cannot_be_read_is_one_of_our_problems(history, path):
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("DROP TABLE predictions")
-    with pytest.raises(HistoryUnavailable) as problem:
-        await history.stats()
-    assert (problem.value.status, problem.value.code) == (503, "history_unavailable")
-    assert "predictions" not in problem.value.detail
-    assert await add(history, rows({})) is False

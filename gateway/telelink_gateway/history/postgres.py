@@ -1,0 +1,152 @@
+"""History in PostgreSQL, for more than one machine with gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, ClassVar, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from telelink_gateway.history.sql import (
+    INDEXES,
+    PREDICTIONS,
+    REPLIES,
+    ROW_COLUMNS,
+    SCHEMA_VERSION,
+    SqlStore,
+    definitions,
+    portfolio,
+)
+from telelink_gateway.history.store import HistoryRow, PortfolioStats
+from telelink_shared.web.startup import StartupError
+
+_TYPES: Final = {
+    "id": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "text": "text",
+    "real": "double precision",
+    "integer": "bigint",
+    "bytes": "bytea",
+    "strict": "",
+}
+# Any number that no other program in the same database uses.
+_LOCK: Final = 7_463_518
+_VERSIONS: Final = "CREATE TABLE IF NOT EXISTS history_schema (version integer NOT NULL)"
+# A server that is gone without a word is noticed within seconds; the URL may say otherwise.
+_CONNECTION: Final = {
+    "application_name": "telelink-gateway",
+    "connect_timeout": 2,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+}
+_WRITE_TIMEOUT_MS: Final = 5_000
+# As SQLite's patience with others who write.
+_LOCK_TIMEOUT_MS: Final = 1_000
+_READ_TIMEOUT_MS: Final = 30_000
+_COPY: Final = f"COPY predictions ({', '.join(ROW_COLUMNS)}) FROM STDIN"
+
+STATS: Final = """
+WITH latest AS (
+    (SELECT DISTINCT ON (customer_id) churn_risk, estimated_clv, monthly_revenue FROM predictions
+     WHERE customer_id IS NOT NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL
+     ORDER BY customer_id, id DESC)
+    UNION ALL
+    SELECT churn_risk, estimated_clv, monthly_revenue FROM predictions
+    WHERE customer_id IS NULL AND churn_risk IS NOT NULL AND estimated_clv IS NOT NULL
+)
+SELECT count(*), avg(estimated_clv), sum(monthly_revenue), count(*) FILTER (WHERE churn_risk = 'High'),
+       count(*) FILTER (WHERE churn_risk = 'Medium'), count(*) FILTER (WHERE churn_risk = 'Low')
+FROM latest
+"""
+
+
+class PostgresStore(SqlStore):
+    """See `Store`. What a committed row outlives is the server's own affair (`synchronous_commit`).
+
+    Args:
+        url: `postgresql://…`, as libpq takes it.
+        password: instead of the one in the URL.
+    """
+
+    row_errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.IntegrityError, psycopg.DataError)
+
+    def __init__(self, url: str, *, password: SecretStr | None = None) -> None:
+        self._url = url
+        self._password = password
+        self._connection: psycopg.Connection[Any]
+
+    def _connect(self, *, timeout_ms: int) -> psycopg.Connection[Any]:
+        wanted: dict[str, Any] = _CONNECTION | conninfo_to_dict(self._url)
+        if self._password is not None:
+            wanted["password"] = self._password.get_secret_value()
+        connection = psycopg.connect(autocommit=True, **wanted)
+        try:
+            connection.execute(f"SET statement_timeout = {timeout_ms}; SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def open(self) -> None:
+        """See `Store.open`."""
+        self._connection = self._connect(timeout_ms=_WRITE_TIMEOUT_MS)
+        try:
+            self._prepare()
+            self._prove_it_can_be_written()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._connection.transaction():
+            # One gateway at a time: "if not exists" does not hold against another that makes it just now.
+            self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            self._connection.execute(_VERSIONS)
+            found = self._connection.execute("SELECT version FROM history_schema").fetchone()
+            if found is None:
+                for statement in definitions((PREDICTIONS, *REPLIES, *INDEXES), _TYPES):
+                    self._connection.execute(statement)
+                self._connection.execute("INSERT INTO history_schema VALUES (%s)", (SCHEMA_VERSION,))
+            elif found != (SCHEMA_VERSION,):
+                raise StartupError(
+                    f"history of schema {found[0]}, this gateway knows {SCHEMA_VERSION}; use another database"
+                )
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with suppress(AttributeError, psycopg.Error):
+            self._connection.close()
+
+    def _transaction(self) -> AbstractContextManager[Any]:
+        return self._connection.transaction()
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
+        return self._connection.execute(statement.replace("?", "%s"), values)
+
+    def _insert(self, rows: Sequence[HistoryRow]) -> None:
+        if not rows:
+            return
+        with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row((*row[:-1], *row.customer))
+
+    def scrub(self) -> None:
+        """Left to the server: its vacuum frees the space, and its own log and backups have rules of their own."""
+
+    def tidy_up(self) -> None:
+        """Left to the server."""
+
+    def check(self) -> None:
+        """See `Store.check`."""
+        self._connection.execute("SELECT 1")
+
+    def read_stats(self) -> PortfolioStats:
+        """See `Store.read_stats`."""
+        with self._connect(timeout_ms=_READ_TIMEOUT_MS) as connection:
+            figures = connection.execute(STATS).fetchone()
+        assert figures is not None
+        return portfolio(figures)
