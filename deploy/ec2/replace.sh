@@ -12,9 +12,10 @@
 # Where each service is asked from: the network on which its name must lead to proven containers alone.
 declare -rA ENTRANCE=([churn-service]=models [clv-service]=models [gateway]=public [frontend]=public)
 declare -rA PORT=([churn-service]=8001 [clv-service]=8002 [gateway]=8000 [frontend]=8080)
-# Set while there is something to undo: the container that is not admitted yet, and by service what serves meanwhile.
-CANDIDATE=
+# Set while there is something to undo: the service that is being replaced, and what serves by service.
+REPLACING=
 declare -A SERVING=()
+CANDIDATE=
 
 inspect() { "${DOCKER[@]}" inspect --format "$1" "$2"; }
 
@@ -177,42 +178,45 @@ admit() {
 swap_frontend() {
   local old=$1
   remove "$CANDIDATE"
-  CANDIDATE=
   record frontend
   remember frontend "$(inspect '{{.Image}}' "$old")" "$(image_id "$(image_of frontend):latest")"
-  unset "SERVING[frontend]"
-  start frontend || go_back frontend
+  start frontend || { REPLACING=; unset "SERVING[frontend]"; go_back frontend; }
 }
 
 # Replaces what serves by what was built, without a lost request but for the frontend's.
 replace() {
-  local service=$1 old=${SERVING[$1]} new
+  local service=$1 old=${SERVING[$1]}
   if is_current "$service" "$old"; then
     say "$service: what runs is what was built"
     unset "SERVING[$service]"
     return
   fi
   say "$service: starting the new one beside the one that serves"
+  REPLACING=$service
   beside "$service" "$old"
   await_ready "$service"
   prove "$service" "$old"
   if [[ $service == frontend ]]; then
     swap_frontend "$old"
-    return
+  else
+    admit "$service"
+    retire "$service" "$old" "$CANDIDATE"
   fi
-  admit "$service"
-  new=$CANDIDATE
-  CANDIDATE=
+  REPLACING=
   unset "SERVING[$service]"
-  retire "$service" "$old" "$new"
 }
 
-# However the script ends: nothing that was not admitted stays, and the images' names are those of what serves.
+# However the script ends: nothing that was not admitted stays, what serves does, and the images' names are those of it.
 undo() {
   trap '' INT TERM
   set +e
-  [[ -z $CANDIDATE ]] || remove "$CANDIDATE"
+  if [[ -n $REPLACING ]]; then
+    unset "SERVING[$REPLACING]"
+    tidy "$REPLACING"
+    # Only the frontend's is ever ended before the new one serves.
+    [[ -n ${SERVING[$REPLACING]:-} ]] || start "$REPLACING"
+  fi
   for service in "${!SERVING[@]}"; do
     "${DOCKER[@]}" tag "$(inspect '{{.Image}}' "${SERVING[$service]}")" "$(image_of "$service"):latest"
   done
-}
+} >/dev/null
