@@ -279,7 +279,9 @@ def test_a_new_frontend_is_tried_at_another_port_that_nobody_else_can_ask(live):
     tried = next(change.split()[-1] for change in changes if change.startswith("start "))
     assert changes.index(f"rm --force {tried}") < changes.index("compose up frontend")
     assert live.running() == ALL_OF_VERSION_1 | {"frontend": "v2"}
-    assert [path.read_text().split()[-1] for path in (live.folder / "containers").glob("frontend-*")] == ["0.0.0.0:8080"]
+    assert [path.read_text().split()[-1] for path in (live.folder / "containers").glob("frontend-*")] == [
+        "0.0.0.0:8080"
+    ]
 
 
 def test_a_tried_frontend_publishes_on_loopback(live):

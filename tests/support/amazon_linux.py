@@ -156,11 +156,14 @@ _STUBS = {
           "exec --interactive "*)
             of_container "$3"
             grep -q golden
-            if [[ $image == wrong* ]]; then echo "churn_probability of golden row 1 is 0.9, and 0.1 in the manifest" >&2; exit 1; fi
+            [[ $image != wrong* ]] \
+              || { echo "churn_probability of golden row 1 is 0.9, and 0.1 in the manifest" >&2; exit 1; }
             echo "version 1 of churn answers its 16 golden rows as it must" ;;
           "exec "*)
             of_container "$2"
-            if [[ $image == wrong* ]]; then echo '{"status":"degraded"}'; [[ $3 != curl ]]; else echo '{"status":"healthy"}'; fi ;;
+            [[ $image == wrong* ]] || { echo '{"status":"healthy"}'; exit; }
+            echo '{"status":"degraded"}'
+            [[ $3 != curl ]] ;;
           *) echo "no stub for docker $*" >&2; exit 64 ;;
         esac""",
     "ec2-metadata": r"""echo "public-ipv4: $(cat "$MACHINE/public-ipv4")" """,
@@ -324,7 +327,9 @@ class Machine:
 
     def containers(self, service: str) -> list[Container]:
         """Those of a service, oldest first."""
-        paths = sorted((self.folder / "containers").glob(f"{service}-*"), key=lambda path: int(path.name.split("-")[-1]))
+        paths = sorted(
+            (self.folder / "containers").glob(f"{service}-*"), key=lambda path: int(path.name.split("-")[-1])
+        )
         return [Container(*path.read_text().split(" ")[1:5]) for path in paths]
 
     def serving(self, service: str) -> list[str]:
