@@ -99,15 +99,13 @@ join() {
   done
 }
 
+# Makes the new container, and does not start it.
 beside() {
   local service=$1 old=$2
-  # The page's port is taken by the one that serves; this one gets another, which only this machine can ask.
-  HTTP_PORT=127.0.0.1:0 compose up --no-start --no-build --no-deps --no-recreate --scale "$service=2" "$service"
+  compose up --no-start --no-build --no-deps --no-recreate --scale "$service=2" "$service"
   CANDIDATE=$(containers_of "$service" | awk -v old="$old" '$2 != old {print $2; exit}')
   [[ -n $CANDIDATE ]] || die "$service: no container was made beside the one that serves; see above"
   "${DOCKER[@]}" update --restart no "$CANDIDATE" >/dev/null
-  join "$service" "$CANDIDATE"
-  "${DOCKER[@]}" start "$CANDIDATE" >/dev/null
 }
 
 # Says in one line why it is not to be. What has been done so far is undone by the trap.
@@ -117,9 +115,12 @@ refuse() {
   die "$service: what was built now $reason; the one before goes on serving. Mend that and run this again"
 }
 
-# The last reason that a service gave, or its last words.
+# The last reason that a service gave, else its last line.
 last_words() {
-  "${DOCKER[@]}" logs --tail 1 "$CANDIDATE" 2>&1 | sed --regexp-extended 's/.*"reason": ?"(([^"\\]|\\.)*)".*/\1/'
+  "${DOCKER[@]}" logs --tail 20 "$CANDIDATE" 2>&1 | awk '
+    {last = $0}
+    match($0, /"reason": ?"[^"]*/) {reason = substr($0, RSTART, RLENGTH); sub(/^"reason": ?"/, "", reason)}
+    END {print reason == "" ? last : reason}'
 }
 
 await_ready() {
@@ -166,21 +167,33 @@ prove() {
   esac
 }
 
-admit() {
-  local service=$1
-  record "$service"
-  join "$service" "$CANDIDATE" --alias "$service"
-  "${DOCKER[@]}" update --restart unless-stopped "$CANDIDATE" >/dev/null
+try_beside() {
+  local service=$1 old=$2
+  beside "$service" "$old"
+  join "$service" "$CANDIDATE"
+  "${DOCKER[@]}" start "$CANDIDATE" >/dev/null
+  await_ready "$service"
+  prove "$service" "$old"
 }
 
-# One port of the machine can be had by one container only: the page is gone from the end of the old one to the start of
-# the new one. So this one is tried first, and what is tried is not what serves then.
-swap_frontend() {
+# One port of the machine can be had by one container only: the page is away from the end of the old one until the new
+# one listens. What then takes over has been tried at another port, which only this machine can ask.
+replace_frontend() {
   local old=$1
+  HTTP_PORT=127.0.0.1:0 try_beside frontend "$old"
   remove "$CANDIDATE"
+  beside frontend "$old"
   record frontend
-  remember frontend "$(inspect '{{.Image}}' "$old")" "$(image_id "$(image_of frontend):latest")"
-  start frontend || { REPLACING=; unset "SERVING[frontend]"; go_back frontend; }
+  "${DOCKER[@]}" stop "$old" >/dev/null
+  "${DOCKER[@]}" start "$CANDIDATE" >/dev/null
+  await_ready frontend
+}
+
+replace_asked_by_name() {
+  local service=$1 old=$2
+  try_beside "$service" "$old"
+  record "$service"
+  join "$service" "$CANDIDATE" --alias "$service"
 }
 
 # Replaces what serves by what was built, without a lost request but for the frontend's.
@@ -193,15 +206,10 @@ replace() {
   fi
   say "$service: starting the new one beside the one that serves"
   REPLACING=$service
-  beside "$service" "$old"
-  await_ready "$service"
-  prove "$service" "$old"
-  if [[ $service == frontend ]]; then
-    swap_frontend "$old"
-  else
-    admit "$service"
-    retire "$service" "$old" "$CANDIDATE"
-  fi
+  if [[ $service == frontend ]]; then replace_frontend "$old"; else replace_asked_by_name "$service" "$old"; fi
+  # From here on it is the new one that serves, whatever ends this.
+  "${DOCKER[@]}" update --restart unless-stopped "$CANDIDATE" >/dev/null
+  retire "$service" "$old" "$CANDIDATE"
   REPLACING=
   unset "SERVING[$service]"
 }
@@ -211,10 +219,11 @@ undo() {
   trap '' INT TERM
   set +e
   if [[ -n $REPLACING ]]; then
+    local old=${SERVING[$REPLACING]}
     unset "SERVING[$REPLACING]"
     tidy "$REPLACING"
-    # Only the frontend's is ever ended before the new one serves.
-    [[ -n ${SERVING[$REPLACING]:-} ]] || start "$REPLACING"
+    # The frontend's had been stopped already.
+    [[ -n ${SERVING[$REPLACING]:-} ]] || { "${DOCKER[@]}" start "$old"; SERVING[$REPLACING]=$old; }
   fi
   for service in "${!SERVING[@]}"; do
     "${DOCKER[@]}" tag "$(inspect '{{.Image}}' "${SERVING[$service]}")" "$(image_of "$service"):latest"
