@@ -475,7 +475,6 @@ def test_when_the_one_before_is_not_healthy_either_that_is_said(live):
 # The service, its new version, and which one serves once the script has come to its end.
 RUNS = {
     "replacing a model service": ("churn-service", "v2", "v2"),
-    "replacing the gateway": ("gateway", "v2", "v2"),
     "replacing the frontend": ("frontend", "v2", "v2"),
     "refusing a version": ("churn-service", "wrong", "v1"),
 }
