@@ -22,6 +22,7 @@ class Wrong(Exception):
 
 
 def ask(url, body=None):
+    """The reply to a GET, or to a POST of this body."""
     content = None if body is None else json.dumps(body).encode()
     request = Request(url, content, {"Content-Type": "application/json"})
     try:
@@ -35,6 +36,7 @@ def ask(url, body=None):
 
 
 def as_request(golden):
+    """The golden rows as an inference request for the outputs that are known."""
     words = {name for name, values in golden["inputs"].items() if any(isinstance(each, str) for each in values)}
     return {
         "inputs": [
@@ -46,19 +48,20 @@ def as_request(golden):
 
 
 def compare(golden, outputs):
+    """Each value against the manifest's, within its tolerance."""
     for name, wanted in golden["outputs"].items():
         got = outputs.get(name)
         if got is None or len(got) != len(wanted):
             raise Wrong(f"{name} is not answered for each golden row")
-        for row, (ours, theirs) in enumerate(zip(wanted, got), start=1):
+        for row, (ours, theirs) in enumerate(zip(wanted, got, strict=True), start=1):
             is_known = ours is not None and theirs is not None
             if ours != theirs and not (is_known and abs(ours - theirs) <= golden["tolerance"][name]):
                 raise Wrong(f"{name} of golden row {row} is {theirs}, and {ours} in the manifest")
 
 
-def check(port, models_dir):
-    # By its own name and not as localhost: others must be able to reach it too.
-    url = f"http://{socket.gethostbyname(socket.gethostname())}:{port}/v2/models"
+def check(address, models_dir):
+    """What was found to be right, in one line."""
+    url = f"http://{address}/v2/models"
     (name,) = [each.name for each in models_dir.iterdir() if each.is_dir()]
     version = ask(f"{url}/{name}")["versions"][-1]
     golden = json.loads((models_dir / name / version / "manifest.json").read_bytes())["golden"]
@@ -66,16 +69,21 @@ def check(port, models_dir):
     if (reply["model_name"], reply["model_version"]) != (name, version):
         raise Wrong("another version answers than the one that it says it serves")
     compare(golden, {output["name"]: output["data"] for output in reply["outputs"]})
-    return f"version {version} of {name} answers its {len(next(iter(golden['inputs'].values())))} golden rows as it must"
+    n_rows = len(next(iter(golden["inputs"].values())))
+    return f"version {version} of {name} answers its {n_rows} golden rows as it must"
 
 
 def main():
+    """Say what was found."""
     try:
-        print(check(sys.argv[1], Path(os.environ["TELELINK_MODELS_DIR"])))
+        # By its own name and not as localhost: others must be able to reach it too.
+        address = f"{socket.gethostbyname(socket.gethostname())}:{sys.argv[1]}"
+        print(check(address, Path(os.environ["TELELINK_MODELS_DIR"])))
     except Wrong as error:
         sys.exit(str(error))
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         sys.exit(f"its replies cannot be compared with its manifest ({type(error).__name__}: {error})")
 
 
-main()
+if __name__ == "__main__":
+    main()

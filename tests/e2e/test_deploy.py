@@ -82,11 +82,12 @@ def nothing_strays(project):
     """Whatever a test did: one container of each service, running and well."""
     yield
     for service in SERVICES:
-        described = project.inspect(service)
-        assert (described["State"]["Health"]["Status"], described["HostConfig"]["RestartPolicy"]["Name"]) == (
-            "healthy",
-            "unless-stopped",
+        wait_until(
+            lambda service=service: project.inspect(service)["State"]["Health"]["Status"] == "healthy",
+            what=f"a healthy {service}",
+            timeout_s=30,
         )
+        assert project.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
 def release_next_version(project, service="churn-service"):
