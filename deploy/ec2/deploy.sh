@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds and starts the system, waits until it is healthy and prints its address.
-#   deploy/ec2/deploy.sh                    everything
-#   deploy/ec2/deploy.sh churn-service      that service alone; the others keep running
-# A new version that does not become healthy gives way to the one that ran before. Safe to kill and to run again.
+# Builds the system and brings it to run; what serves is replaced without a lost request.
+#   deploy/ec2/deploy.sh                              everything
+#   deploy/ec2/deploy.sh churn-service                that service alone; the others keep running
+#   deploy/ec2/deploy.sh --rollback [churn-service]   back to the image before; without a name, all that was replaced last
+# A new version that is not ready, or answers wrongly, never replaces the one that serves. Safe to kill and to run again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=deploy/ec2/lib.sh
@@ -12,9 +13,15 @@ readonly SERVICES=(churn-service clv-service gateway frontend)
 readonly WAIT_S=180
 # What docker-compose.yml takes from the environment, and must still see behind sudo.
 readonly SETTINGS=COMPOSE_PROJECT_NAME,IMAGE_PREFIX,HTTP_PORT,LOG_LEVEL,HIGH_VALUE_FROM_USD,TOP_VALUE_FROM_USD
+# The services that the last run replaced, one a line.
+readonly RECORD=var/replaced
 DOCKER=(docker)
+HAS_RECORDED=
 
-usage() { say "usage: $(basename "$0") [SERVICE...]   services: ${SERVICES[*]}"; }
+# shellcheck source=deploy/ec2/replace.sh
+source "$here/replace.sh"
+
+usage() { say "usage: $(basename "$0") [--rollback] [SERVICE...]   services: ${SERVICES[*]}"; }
 
 compose() { "${DOCKER[@]}" compose "$@"; }
 
@@ -33,22 +40,15 @@ check_docker() {
   compose version >/dev/null 2>&1 || die "docker compose is not installed; run $here/setup-ec2.sh first"
 }
 
-# The name of a service's image, as docker-compose.yml has it. Compose lists those of its dependencies with it.
-image_of() { compose config --images "$1" | grep -- "-$1\$"; }
-
-# What is healthy now keeps a name, whatever is built next. It is a tag and no variable: killed in the middle of a bad
-# start, the next run still knows it.
-keep_what_is_healthy() {
-  local service container
-  for service in "$@"; do
-    container=$(compose ps --quiet "$service")
-    [[ -n $container ]] || continue
-    [[ $("${DOCKER[@]}" inspect --format '{{.State.Health.Status}}' "$container") == healthy ]] || continue
-    "${DOCKER[@]}" tag "$("${DOCKER[@]}" inspect --format '{{.Image}}' "$container")" "$(image_of "$service"):before"
-  done
+# Before it happens: a name too many is a roll back to what runs already.
+record() {
+  mkdir -p "$(dirname "$RECORD")"
+  [[ -n $HAS_RECORDED ]] || : >"$RECORD"
+  HAS_RECORDED=yes
+  say "$1" >>"$RECORD"
 }
 
-# One after the other: the machine is small.
+# All before any is started, and one after the other: the machine is small.
 build() {
   local service
   for service in "$@"; do
@@ -57,26 +57,43 @@ build() {
   done
 }
 
-start() {
-  local alone=()
-  # Not even those that it depends on are touched.
-  (($# == ${#SERVICES[@]})) || alone=(--no-deps)
-  compose up --detach --no-build "${alone[@]}" --wait --wait-timeout "$WAIT_S" "$@"
-}
-
-go_back() {
+take_the_one_before() {
   local service image
   for service in "$@"; do
-    image=$(image_of "$service")
-    "${DOCKER[@]}" image inspect "$image:before" >/dev/null 2>&1 \
-      || die "not healthy, and there is no $service from before to go back to; see the log above"
+    image_id "$(image_of "$service"):before" >/dev/null || die "there is no $service from before to go back to"
   done
   for service in "$@"; do
     image=$(image_of "$service")
     "${DOCKER[@]}" tag "$image:before" "$image:latest"
   done
+}
+
+# Not even those that they depend on are touched.
+start() { compose up --detach --no-build --no-deps --wait --wait-timeout "$WAIT_S" "$@"; }
+
+go_back() {
+  { compose ps --all; compose logs --tail 20 "$@"; } >&2 || true
+  local service image
+  for service in "$@"; do
+    image=$(image_of "$service")
+    image_id "$image:before" >/dev/null \
+      || die "not healthy, and there is no $service from before to go back to; see the log above"
+  done
+  take_the_one_before "$@"
   start "$@" || die "neither what was built now nor what ran before is healthy; see the log above"
   die "what was built now is not healthy, so what ran before runs again; see the log above"
+}
+
+# Of those that do not run now, the image of one that ended well is worth going back to.
+start_those_that_are_down() {
+  local service container
+  for service in "$@"; do
+    container=$(containers_of "$service" | awk '{print $2}')
+    [[ -n $container && $(inspect '{{.State.ExitCode}}' "$container") == 0 ]] || continue
+    remember "$service" "$(inspect '{{.Image}}' "$container")" "$(image_id "$(image_of "$service"):latest")"
+  done
+  say "starting $*"
+  start "$@" || go_back "$@"
 }
 
 # Where the page is, as far as this machine knows.
@@ -96,22 +113,34 @@ address() {
 }
 
 main() {
+  local take=build service
   case ${1:-} in
     -h | --help) usage; return ;;
+    --rollback) take=take_the_one_before; shift ;;
   esac
   check_services "$@"
   check_docker
   hold_lock "$here"
   cd "$here/../.."
-  local services=("$@")
-  (($#)) || services=("${SERVICES[@]}")
-  keep_what_is_healthy "${services[@]}"
-  build "${services[@]}"
-  say "starting ${services[*]}"
-  if ! start "${services[@]}"; then
-    { compose ps --all; compose logs --tail 20 "${services[@]}"; } >&2 || true
-    go_back "${services[@]}"
+  local services=("$@") down=()
+  if ((! $#)) && [[ $take == take_the_one_before ]]; then
+    [[ -s $RECORD ]] || die "no run has replaced anything yet; name the service to roll back"
+    mapfile -t services <"$RECORD"
+  elif ((! $#)); then
+    services=("${SERVICES[@]}")
   fi
+  for service in "${services[@]}"; do tidy "$service"; done
+  trap undo EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  "$take" "${services[@]}"
+  for service in "${services[@]}"; do
+    [[ -n ${SERVING[$service]:-} ]] || down+=("$service")
+  done
+  ((! ${#down[@]})) || start_those_that_are_down "${down[@]}"
+  for service in "${services[@]}"; do
+    [[ -z ${SERVING[$service]:-} ]] || replace "$service"
+  done
   compose ps
   say "TeleLink Customer Analytics: $(address)"
 }

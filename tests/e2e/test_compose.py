@@ -12,6 +12,7 @@ import pytest
 
 from support.builders import CHURN_MODELS, a_customer, some_customers
 from support.compose import SERVICES, composed, why_not
+from support.ledger import steady_requests
 from support.servers import system, wait_until
 from telelink_shared import artifact
 
@@ -57,7 +58,13 @@ def test_every_container_is_hardened(project, service):
     assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
     assert not host["Privileged"]
     assert 0 < host["PidsLimit"] <= 256
+    assert 0 < host["Memory"] <= 256 * 1024 * 1024
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    # Neither the host's namespaces nor its devices, and of its files only the history's volume: no engine's socket.
+    assert (host["PidMode"], host["IpcMode"], host["UTSMode"]) == ("", "private", "")
+    assert not host["Devices"]
+    mounts = [(each["Type"], each["Destination"]) for each in described["Mounts"] if each["Type"] != "tmpfs"]
+    assert mounts == ([("volume", "/data")] if service == "gateway" else [])
 
 
 def test_the_memory_limits_fit_one_gibibyte_in_sum(project):
@@ -202,6 +209,56 @@ def test_many_large_uploads_at_once_are_refused_but_two_and_do_no_harm(project, 
     wait_until(lambda: http.post("/batch-predict", content=large).status_code == 200, what="room for a large body")
     assert identity(project, "frontend") == nginx
     assert "exited on signal" not in project.run("logs", "frontend")
+
+
+def memory_used(project, service):
+    """Bytes that the service's container has now, as its limit counts them."""
+    first_that_is_there = (
+        "cat /sys/fs/cgroup/memory/memory.usage_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.current"
+    )
+    return int(project.run("exec", "-T", service, "sh", "-c", first_that_is_there))
+
+
+@contextmanager
+def memory_limit(container, n_bytes):
+    before = str(json.loads(docker("inspect", container))[0]["HostConfig"]["Memory"])
+
+    def set_to(limit):
+        docker("update", "--memory", limit, "--memory-swap", limit, container)
+
+    set_to(str(n_bytes))
+    try:
+        yield
+    finally:
+        docker("update", "--memory", before, "--memory-swap", str(2 * int(before)), container)
+
+
+@pytest.mark.parametrize(("service", "half"), [("churn-service", "churn"), ("clv-service", "clv")])
+def test_a_service_that_is_killed_for_memory_starts_again_and_the_others_go_on(project, http, service, half):
+    before = {each: identity(project, each) for each in SERVICES}
+    others = [each for each in SERVICES if each != service]
+    container = before[service][0]
+    lenient = {"Prefer": "handling=lenient"}
+    with steady_requests(project.url, name=f"oom-{half}", rate_per_s=20, headers=lenient) as ledger:
+        ledger.wait_for_more(20)
+        with memory_limit(container, memory_used(project, service) + 4 * 1024 * 1024):
+
+            def is_killed():
+                http.post("/batch-predict", json=some_customers(10_000, seed=14), headers=lenient)
+                return identity(project, service)[2] > before[service][2]
+
+            wait_until(is_killed, what="the engine to start it again", timeout_s=60)
+            ledger.wait_for_more(20)
+        wait_until(lambda: http.get("/health").json()["status"] == "healthy", what="healthy again", timeout_s=60)
+        ledger.wait_for_more(40)
+    # It was the limit that ended it, and the engine that started it again.
+    assert "oom" in docker("events", "--since", "10m", "--until", "0s", "--filter", f"container={container}").split()
+    assert {each: identity(project, each) for each in others} == {each: before[each] for each in others}
+    assert ledger.failed == []
+    assert {entry.degraded for entry in ledger.entries} == {None, half}
+    other = {"churn": "estimated_clv", "clv": "churn_probability"}[half]
+    assert [entry for entry in ledger.entries if entry.body[other] is None] == []
+    assert [entry for entry in ledger.entries[-20:] if entry.degraded] == []
 
 
 def test_one_model_service_is_redeployed_with_a_new_version_and_nothing_else_restarts(project, http):

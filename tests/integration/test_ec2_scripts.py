@@ -38,7 +38,7 @@ def ready(machine):
 def live(ready):
     """One where version 1 of everything runs."""
     assert ready.run(DEPLOY).returncode == 0
-    assert ready.running() == dict.fromkeys(sorted(SERVICES), "v1")
+    assert ready.running() == ALL_OF_VERSION_1
     return ready
 
 
@@ -209,28 +209,96 @@ def verbs_of(run):
     return [call[len("$ docker compose ") :] for call in run.calls if re.match(r". docker compose (build|up)", call)]
 
 
+def changes_of(run):
+    """What was done to containers and images, without the options that are always the same."""
+    changes = [call for call in run.calls if re.match(CHANGES, call)]
+    return [re.sub(r"^. docker |--no-\w+ |--detach |--wait(-timeout \d+)? ", "", call) for call in changes]
+
+
+CHANGES = r"\$ docker (tag|compose (build|up)|update|network|start|stop|rm) "
+ALL_OF_VERSION_1 = dict.fromkeys(SERVICES, "v1")
+
+
 def test_everything_is_built_one_after_the_other_then_started_and_the_address_said(ready):
     run = ready.run(DEPLOY)
     assert run.returncode == 0, run.output
     assert verbs_of(run) == [
         *(f"build {service}" for service in SERVICES),
-        f"up --detach --no-build --wait --wait-timeout 180 {' '.join(SERVICES)}",
+        f"up --detach --no-build --no-deps --wait --wait-timeout 180 {' '.join(SERVICES)}",
     ]
-    assert ready.running() == dict.fromkeys(sorted(SERVICES), "v1")
+    assert ready.running() == ALL_OF_VERSION_1
     assert run.output.splitlines()[-1] == "TeleLink Customer Analytics: http://203.0.113.7"
 
 
-def test_one_service_is_built_and_started_alone(live):
+def test_what_has_not_changed_is_left_alone(live):
+    run = live.run(DEPLOY)
+    assert run.returncode == 0, run.output
+    assert changes_of(run) == [f"compose build {service}" for service in SERVICES]
+
+
+def test_a_service_is_proved_beside_the_old_one_before_it_gets_its_name_and_the_old_one_goes_last(live):
     for service in SERVICES:
         live.release(service, "v2")
     run = live.run(DEPLOY, "churn-service")
     assert run.returncode == 0, run.output
-    assert verbs_of(run) == [
-        "build churn-service",
-        "up --detach --no-build --no-deps --wait --wait-timeout 180 churn-service",
+    old, new = "churn-service-1", "churn-service-5"
+    assert changes_of(run) == [
+        "compose build churn-service",
+        "compose up --scale churn-service=2 churn-service",
+        f"update --restart no {new}",
+        f"network disconnect telelink_models {new}",
+        f"network connect telelink_models {new}",
+        f"start {new}",
+        f"network disconnect telelink_models {new}",
+        f"network connect --alias churn-service telelink_models {new}",
+        f"update --restart unless-stopped {new}",
+        "tag v1 telelink-churn-service:before",
+        f"stop {old}",
+        f"rm --force {old}",
     ]
-    assert live.running() == dict.fromkeys(sorted(SERVICES), "v1") | {"churn-service": "v2"}
+    calls = " ".join(run.calls)
+    assert calls.index(f"start {new}") < calls.index(f"exec --interactive {new}") < calls.index("connect --alias")
+    assert live.running() == ALL_OF_VERSION_1 | {"churn-service": "v2"}
     assert run.output.splitlines()[-1] == "TeleLink Customer Analytics: http://203.0.113.7"
+
+
+def test_the_gateway_keeps_its_way_to_the_models_while_it_gets_its_name(live):
+    live.release("gateway", "v2")
+    run = live.run(DEPLOY, "gateway")
+    assert run.returncode == 0, run.output
+    assert {change.split()[-2] for change in changes_of(run) if "network" in change} == {"telelink_public"}
+    assert live.running() == ALL_OF_VERSION_1 | {"gateway": "v2"}
+
+
+def test_a_new_frontend_is_tried_at_another_port_that_nobody_else_can_ask(live):
+    live.release("frontend", "v2")
+    run = live.run(DEPLOY, "frontend", HTTP_PORT="0.0.0.0:8080")
+    assert run.returncode == 0, run.output
+    tried, new, old = "frontend-5", "frontend-6", "frontend-4"
+    assert changes_of(run)[-10:] == [
+        f"stop {tried}",
+        f"rm --force {tried}",
+        "compose up --scale frontend=2 frontend",
+        f"update --restart no {new}",
+        f"stop {old}",
+        f"start {new}",
+        f"update --restart unless-stopped {new}",
+        "tag v1 telelink-frontend:before",
+        f"stop {old}",
+        f"rm --force {old}",
+    ]
+    assert live.running() == ALL_OF_VERSION_1 | {"frontend": "v2"}
+    assert [path.read_text().split()[-1] for path in (live.folder / "containers").glob("frontend-*")] == [
+        "0.0.0.0:8080"
+    ]
+
+
+def test_a_tried_frontend_publishes_on_loopback(live):
+    live.release("frontend", "v2")
+    step = steps_of(live.copy(live.folder.with_name("whole")).run(DEPLOY, "frontend"), r"\$ docker start ")[0]
+    live.run(DEPLOY, "frontend", OFF_AT=str(step), HTTP_PORT="0.0.0.0:8080")
+    tried = max((live.folder / "containers").glob("frontend-*"), key=lambda path: int(path.name.split("-")[-1]))
+    assert tried.read_text().split()[-1] == "127.0.0.1:0"
 
 
 @pytest.mark.parametrize(
@@ -304,36 +372,65 @@ def test_help_says_how_it_is_called(machine):
     run = machine.run(DEPLOY, "--help")
     assert (run.returncode, run.output) == (
         0,
-        "usage: deploy.sh [SERVICE...]   services: churn-service clv-service gateway frontend\n",
+        "usage: deploy.sh [--rollback] [SERVICE...]   services: churn-service clv-service gateway frontend\n",
     )
 
 
 def test_a_build_that_fails_leaves_what_runs(live):
+    live.release("churn-service", "v2")
     live.release("clv-service", "broken")
     run = live.run(DEPLOY)
     assert error_of(run) == "deploy.sh: clv-service cannot be built; see above. What ran goes on running"
     assert not [verb for verb in verbs_of(run) if verb.startswith("up")]
-    assert live.running() == dict.fromkeys(sorted(SERVICES), "v1")
+    assert live.running() == ALL_OF_VERSION_1
+    # Nor does what was built without being tried come by an `up` by hand.
+    assert live.image("churn-service") == "v1"
 
 
-@pytest.mark.parametrize("asked", [(), ("churn-service",)])
-def test_a_version_that_is_not_healthy_gives_way_to_the_one_before(live, asked):
-    live.release("churn-service", "bad")
-    run = live.run(DEPLOY, *asked)
-    assert "not healthy, so what ran before runs again; see the log above" in error_of(run)
-    assert live.running() == dict.fromkeys(sorted(SERVICES), "v1")
+REFUSALS = {
+    "dead": "does not start, exit code 3 (no model in /app/models)",
+    "bad": "starts, but does not become ready",
+    "wrong": {
+        "churn-service": "answers wrongly (churn_probability of golden row 1 is 0.9, and 0.1 in the manifest)",
+        "gateway": 'does not reach the models, which the one before does ({"status":"degraded"})',
+        "frontend": 'does not serve its page ({"status":"degraded"})',
+    },
+}
+
+
+@pytest.mark.parametrize("service", ["churn-service", "gateway", "frontend"])
+@pytest.mark.parametrize("version", REFUSALS)
+def test_a_version_that_is_not_right_is_removed_and_the_one_before_was_never_touched(live, service, version):
+    live.release(service, version)
+    run = live.run(DEPLOY, service)
+    reason = REFUSALS[version] if isinstance(REFUSALS[version], str) else REFUSALS[version][service]
+    assert error_of(run) == (
+        f"deploy.sh: {service}: what was built now {reason}; the one before goes on serving. "
+        "Mend that and run this again"
+    )
+    assert live.running() == ALL_OF_VERSION_1
+    assert f"{service}-{SERVICES.index(service) + 1}" not in [change.split()[-1] for change in changes_of(run)]
     # Nor does it come back by an `up` by hand.
-    assert (live.folder / "images" / "telelink-churn-service:latest").read_text() == "v1\n"
-    live.release("churn-service", "v2")
-    assert live.run(DEPLOY, *asked).returncode == 0
-    assert live.running()["churn-service"] == "v2"
+    assert live.image(service) == "v1"
+    live.release(service, "v2")
+    assert live.run(DEPLOY, service).returncode == 0
+    assert live.running()[service] == "v2"
 
 
-def test_the_one_before_is_what_ran_last_and_not_what_ran_first(live):
-    for version in ("v2", "v3", "bad"):
-        live.release("churn-service", version)
-        live.run(DEPLOY, "churn-service")
-    assert live.running()["churn-service"] == "v3"
+def test_a_gateway_without_models_may_take_the_place_of_one_without_models(live):
+    (container,) = (live.folder / "containers").glob("gateway-*")
+    container.write_text(container.read_text().replace(" v1 ", " wrong1 "))
+    live.release("gateway", "wrong2")
+    assert live.run(DEPLOY, "gateway").returncode == 0
+    assert live.running()["gateway"] == "wrong2"
+
+
+def test_after_a_refusal_the_services_that_come_later_are_as_they_were(live):
+    for service, version in (("churn-service", "v2"), ("clv-service", "wrong"), ("gateway", "v2")):
+        live.release(service, version)
+    assert "clv-service: what was built now answers wrongly" in error_of(live.run(DEPLOY))
+    assert live.running() == ALL_OF_VERSION_1 | {"churn-service": "v2"}
+    assert [live.image(service) for service in SERVICES] == ["v2", "v1", "v1", "v1"]
 
 
 def test_a_first_version_that_is_not_healthy_is_said_to_be_the_first(ready):
@@ -343,25 +440,174 @@ def test_a_first_version_that_is_not_healthy_is_said_to_be_the_first(ready):
     )
 
 
+def stop(machine, service):
+    """As by `docker compose stop`."""
+    for path in (machine.folder / "containers").glob(f"{service}-*"):
+        path.write_text(path.read_text().replace(" running ", " exited "))
+
+
+def test_what_was_stopped_is_started_again(live):
+    for service in SERVICES:
+        stop(live, service)
+    live.release("clv-service", "v2")
+    assert live.run(DEPLOY).returncode == 0
+    assert live.running() == ALL_OF_VERSION_1 | {"clv-service": "v2"}
+
+
+def test_where_nothing_serves_a_version_that_is_not_healthy_gives_way_to_the_one_that_was_stopped(live):
+    stop(live, "clv-service")
+    live.release("clv-service", "bad")
+    assert "not healthy, so what ran before runs again; see the log above" in error_of(live.run(DEPLOY, "clv-service"))
+    assert live.running() == ALL_OF_VERSION_1
+    assert live.image("clv-service") == "v1"
+
+
 def test_when_the_one_before_is_not_healthy_either_that_is_said(live):
-    live.write("images/telelink-churn-service:before", "bad\n")
-    live.write("containers/churn-service", "bad\n")
-    live.release("churn-service", "bad")
+    stop(live, "churn-service")
+    live.write("images/telelink-churn-service:before", "bad1\n")
+    live.write("containers/churn-service-1", "churn-service bad1 exited unless-stopped churn-service 80\n")
+    live.release("churn-service", "bad2")
     assert "neither what was built now nor what ran before is healthy" in error_of(live.run(DEPLOY, "churn-service"))
 
 
-@pytest.mark.parametrize(("version", "then"), [("v2", "v2"), ("bad", "v1")])
-def test_a_deployment_that_ends_at_any_step_is_made_whole_by_the_next(live, tmp_path, version, then):
-    live.release("churn-service", version)
-    steps = steps_of(live.copy(tmp_path / "whole").run(DEPLOY, "churn-service"), r"\$ docker (tag|compose (build|up)) ")
-    assert len(steps) == {"v2": 3, "bad": 5}[version]
+# --- deploy.sh, ended anywhere ---
+
+# The service, its new version, and which one serves once the script has come to its end.
+RUNS = {
+    "replacing a model service": ("churn-service", "v2", "v2"),
+    "replacing the frontend": ("frontend", "v2", "v2"),
+    "refusing a version": ("churn-service", "wrong", "v1"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_deployment_that_ends_at_any_step_still_serves_and_is_made_whole_by_the_next(live, tmp_path, run):
+    service, version, then = RUNS[run]
+    live.release(service, version)
+    steps = steps_of(live.copy(tmp_path / "whole").run(DEPLOY, service), CHANGES)
+    assert len(steps) >= 8
     for step in steps:
         machine = live.copy(tmp_path / str(step))
-        killed = machine.run(DEPLOY, "churn-service", OFF_AT=str(step))
+        killed = machine.run(DEPLOY, service, OFF_AT=str(step))
         assert (killed.returncode, len(killed.calls)) == (-9, step), killed.output
-        again = machine.run(DEPLOY, "churn-service")
+        # But for the moment in which the page's port changes hands.
+        assert service == "frontend" or set(machine.serving(service)) & {"v1", then}, killed.calls[-1]
+        again = machine.run(DEPLOY, service)
         assert (again.returncode == 0) is (then == version), again.output
-        assert machine.running() == dict.fromkeys(sorted(SERVICES), "v1") | {"churn-service": then}, killed.calls[-1]
+        assert machine.running() == ALL_OF_VERSION_1 | {service: then}, killed.calls[-1]
+        assert machine.image(service) == then
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_deployment_that_is_told_to_end_at_any_step_undoes_what_was_not_done(live, tmp_path, run):
+    service, version, then = RUNS[run]
+    live.release(service, version)
+    for step in steps_of(live.copy(tmp_path / "whole").run(DEPLOY, service), CHANGES):
+        machine = live.copy(tmp_path / str(step))
+        told = machine.run(DEPLOY, service, TERM_AT=str(step))
+        assert told.returncode in ({0, 143} if then == version else {1, 143}), told.output
+        assert machine.running() in [ALL_OF_VERSION_1, ALL_OF_VERSION_1 | {service: then}], told.calls
+        assert machine.image(service) == machine.running()[service], told.calls
+
+
+def test_a_killed_replacement_of_another_service_is_no_hindrance(live):
+    live.release("churn-service", "v2")
+    (step,) = steps_of(live.copy(live.folder.with_name("whole")).run(DEPLOY, "churn-service"), r"\$ docker start ")
+    live.run(DEPLOY, "churn-service", OFF_AT=str(step))
+    assert live.run(DEPLOY, "clv-service").returncode == 0
+    assert live.serving("churn-service") == ["v1"]
+    assert live.run(DEPLOY).returncode == 0
+    assert live.running() == ALL_OF_VERSION_1 | {"churn-service": "v2"}
+
+
+# --- deploy.sh --rollback ---
+
+
+@pytest.fixture
+def replaced(live):
+    """A machine whose model services were replaced one by one, the churn model's last."""
+    for service, version in (("clv-service", "v2"), ("churn-service", "v2"), ("churn-service", "v3")):
+        live.release(service, version)
+        assert live.run(DEPLOY, service).returncode == 0
+    return live
+
+
+@pytest.mark.parametrize("asked", [(), ("churn-service",)])
+def test_rolling_back_brings_the_one_before_with_the_same_care_and_builds_nothing(replaced, asked):
+    run = replaced.run(DEPLOY, "--rollback", *asked)
+    assert run.returncode == 0, run.output
+    assert replaced.running() == ALL_OF_VERSION_1 | {"clv-service": "v2", "churn-service": "v2"}
+    assert replaced.image("churn-service") == "v2"
+    assert [verb for verb in verbs_of(run) if verb.startswith("build")] == []
+    assert any("exec --interactive" in call for call in run.calls)
+
+
+def test_rolling_back_twice_is_rolling_back_once(replaced):
+    for _ in range(2):
+        assert replaced.run(DEPLOY, "--rollback", "churn-service").returncode == 0
+        assert replaced.running()["churn-service"] == "v2"
+
+
+def test_after_rolling_back_what_is_built_next_can_be_rolled_back_too(replaced):
+    assert replaced.run(DEPLOY, "--rollback").returncode == 0
+    assert replaced.run(DEPLOY, "churn-service").returncode == 0
+    assert replaced.running()["churn-service"] == "v3"
+    assert replaced.run(DEPLOY, "--rollback").returncode == 0
+    assert replaced.running()["churn-service"] == "v2"
+
+
+def test_a_refused_version_is_not_what_a_roll_back_goes_away_from(replaced):
+    replaced.release("churn-service", "wrong")
+    assert replaced.run(DEPLOY, "churn-service").returncode == 1
+    assert replaced.run(DEPLOY, "--rollback", "churn-service").returncode == 0
+    assert replaced.running()["churn-service"] == "v2"
+
+
+def test_rolling_back_to_what_is_not_right_any_more_leaves_what_serves(replaced):
+    replaced.write("images/telelink-churn-service:before", "wrong\n")
+    assert "churn-service: what was built now answers wrongly" in error_of(replaced.run(DEPLOY, "--rollback"))
+    assert replaced.running()["churn-service"] == "v3"
+
+
+def test_a_roll_back_of_what_is_down_starts_the_one_before(replaced):
+    (container,) = (replaced.folder / "containers").glob("churn-service-*")
+    container.write_text(container.read_text().replace("v3", "dead"))
+    stop(replaced, "churn-service")
+    assert replaced.run(DEPLOY, "--rollback", "churn-service").returncode == 0
+    assert replaced.running()["churn-service"] == "v2"
+
+
+def test_without_anything_before_a_roll_back_says_so_and_does_nothing(live):
+    assert error_of(live.run(DEPLOY, "--rollback")) == (
+        "deploy.sh: no run has replaced anything yet; name the service to roll back"
+    )
+    assert error_of(live.run(DEPLOY, "--rollback", "gateway")) == (
+        "deploy.sh: there is no gateway from before to go back to"
+    )
+    assert live.running() == ALL_OF_VERSION_1
+
+
+def test_a_roll_back_that_ends_at_any_step_still_serves_and_is_made_whole_by_the_next(replaced, tmp_path):
+    steps = steps_of(replaced.copy(tmp_path / "whole").run(DEPLOY, "--rollback"), CHANGES)
+    assert len(steps) >= 8
+    for step in steps:
+        machine = replaced.copy(tmp_path / str(step))
+        killed = machine.run(DEPLOY, "--rollback", OFF_AT=str(step))
+        assert (killed.returncode, len(killed.calls)) == (-9, step), killed.output
+        assert set(machine.serving("churn-service")) & {"v2", "v3"}
+        again = machine.run(DEPLOY, "--rollback")
+        assert again.returncode == 0, again.output
+        assert machine.running()["churn-service"] == "v2", killed.calls[-1]
+
+
+def test_a_deployment_killed_once_the_new_one_is_admitted_can_be_rolled_back(live, tmp_path):
+    live.release("churn-service", "v2")
+    whole = live.copy(tmp_path / "whole").run(DEPLOY, "churn-service")
+    for pattern in (r"\$ docker tag ", r"\$ docker stop ", r"\$ docker rm "):
+        machine = live.copy(tmp_path / pattern.split()[-1])
+        machine.run(DEPLOY, "churn-service", OFF_AT=str(steps_of(whole, pattern)[0]))
+        assert machine.run(DEPLOY, "--rollback", "churn-service").returncode == 0
+        assert machine.running() == ALL_OF_VERSION_1
 
 
 # --- user-data.yaml ---

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from support.builders import ROOT
 
@@ -21,24 +22,24 @@ PLUGIN = "the compose plugin\n"
 # What handles text and files in the folder is the real thing.
 _REAL = (
     *("awk", "basename", "bash", "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "ln", "mkdir"),
-    *("mktemp", "rm", "sed", "sha256sum", "timeout", "wc"),
+    *("mktemp", "rm", "sed", "sha256sum", "sort", "timeout", "wc"),
 )
 
 # Each stub notes its call, as root with a # before it, and may be where the machine is switched off.
 _PROLOGUE = """#!/usr/bin/env bash
 set -euo pipefail
 name=${0##*/}
-off() { kill -KILL "-$SCRIPT" $$; }
+off() { if [[ -n ${TERM_AT:-} ]]; then kill -TERM "$SCRIPT"; else kill -KILL "-$SCRIPT" $$; fi; }
 # What a command that is interrupted leaves behind.
 halfway() { if [[ ${OFF_IN:-} == "$name" ]]; then "$@"; off; fi; }
 must_be_root() { [[ -n ${AS_ROOT:-} ]] || { echo "$name: permission denied" >&2; exit 1; }; }
-printf '%s %s\\n' "${AS_ROOT:-$}" "$name${*:+ $*}" >>"$MACHINE/log"
-[[ $(wc -l <"$MACHINE/log") -ne ${OFF_AT:-0} ]] || off
+printf '%s %s\\n' "${AS_ROOT:-$}" "$name${*:+ ${*//$'\\n'/ }}" >>"$MACHINE/log"
+[[ $(wc -l <"$MACHINE/log") -ne ${OFF_AT:-${TERM_AT:-0}} ]] || off
 """
 
 _STUBS = {
     "sudo": r"""
-        allowed=" PATH MACHINE SCRIPT OFF_AT OFF_IN "
+        allowed=" PATH MACHINE SCRIPT OFF_AT OFF_IN TERM_AT "
         if [[ $1 == --preserve-env=* ]]; then allowed+="$(sed 's/.*=//; s/,/ /g' <<<"$1") "; shift; fi
         for each in $(compgen -e); do [[ $allowed == *" $each "* ]] || unset "$each"; done
         AS_ROOT="#" exec "$@" """,
@@ -84,7 +85,34 @@ _STUBS = {
         [[ -n ${AS_ROOT:-} || " $(cat "$MACHINE/login-groups") " == *" docker "* ]] || exit 1
         if [[ $1 == compose && ! -e docker-compose.yml ]]; then echo "no configuration file" >&2; exit 14; fi
         cd "$MACHINE"
+        # A container is a file: of which service, of which image, created, running or exited, its restart policy, the
+        # names that it has on the network, and the port that it publishes.
         image() { echo "images/${IMAGE_PREFIX:-telelink}-$1:latest"; }
+        of() { grep -lsx "$1 .*" containers/* | sed 's|.*/||' || true; }
+        of_container() { read -r service image status policy names port <"containers/$1"; }
+        write() { echo "$service $image $status $policy $names $port" >"containers/$1"; }
+        make() {
+          service=$1 image=$(cat "$(image "$1")") status=created policy=unless-stopped names=$1 port=${HTTP_PORT:-80}
+          echo >>made
+          made=$1-$(wc -l <made)
+          write "$made"
+        }
+        begin() { if [[ $image == dead* ]]; then status=exited; else status=running; fi; }
+        health() { if [[ $image == bad* ]]; then echo unhealthy; else echo healthy; fi; }
+        code() { if [[ $image == dead* ]]; then echo 3; else echo 0; fi; }
+        told() {
+          local text=$format of_it
+          declare -A of_it=(
+            [{{.Id}}]=$1 [{{.Created}}]=$(printf '2026-01-01T%09d' "${1##*-}") [{{.Image}}]=$image
+            [{{.State.Status}}]=$status [{{.State.Health.Status}}]=$(health) [{{.State.ExitCode}}]=$(code)
+            [{{.HostConfig.RestartPolicy.Name}}]=$policy
+            ['{{index .Config.Labels "com.docker.compose.oneoff"}}']=False
+            ['{{index .Config.Labels "com.docker.compose.config-hash"}}']=hash-of-$service
+            ['{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}']="telelink_models telelink_public "
+          )
+          for each in "${!of_it[@]}"; do text=${text//"$each"/"${of_it[$each]}"}; done
+          echo "$text"
+        }
         case $* in
           info | "compose ps" | "compose ps --all" | "compose logs "*) ;;
           # As the real one does: the service's own among those of its dependencies.
@@ -92,23 +120,54 @@ _STUBS = {
             for each in churn-service clv-service gateway frontend; do
               [[ $4 == *-service && $4 != "$each" ]] || echo "${IMAGE_PREFIX:-telelink}-$each"
             done ;;
+          "compose config --hash "*) echo "$4 hash-of-$4" ;;
           "compose build "*)
             [[ $(cat "source/$3") != broken* ]] || { echo "RUN pip install: failed" >&2; exit 17; }
             cp "source/$3" "$(image "$3")" ;;
-          "compose up "*)
+          "compose up --no-start "*) make "${@: -1}" ;;
+          "compose up --detach "*)
             for each in "${@:3}"; do
-              [[ ! -e source/$each ]] || cp "$(image "$each")" "containers/$each"
+              [[ -e source/$each ]] || continue
+              old=$(of "$each")
+              if [[ -n $old ]]; then
+                of_container "$old"
+                if [[ $image != "$(cat "$(image "$each")")" ]]; then rm "containers/$old"; old=; fi
+              fi
+              [[ -n $old ]] || { make "$each"; old=$made; }
+              begin
+              write "$old"
+              [[ "$status $(health)" == "running healthy" ]] || failed=yes
             done
-            if grep -q bad containers/*; then exit 1; fi ;;
-          "compose ps --quiet "*) if [[ -e containers/$4 ]]; then echo "$4"; fi ;;
-          "compose port frontend 8080") [[ -e containers/frontend ]] && echo "${HTTP_PORT:-0.0.0.0:80}" ;;
-          "inspect --format {{.State.Health.Status}} "*) grep -q bad "containers/$4" && echo starting || echo healthy ;;
-          "inspect --format {{.Image}} "*) cat "containers/$4" ;;
-          "image inspect "*) [[ -e images/$3 ]] ;;
+            [[ -z ${failed:-} ]] ;;
+          "compose ps --all --quiet "*) of "$5" ;;
+          "compose port frontend 8080") [[ -n $(of frontend) ]] && echo "${HTTP_PORT:-0.0.0.0:80}" ;;
+          "inspect --format "*)
+            format=$3
+            for each in "${@:4}"; do of_container "$each"; told "$each"; done ;;
+          "image inspect "*) cat "images/$5" 2>/dev/null ;;
           "tag "*) if [[ -e images/$2 ]]; then cp "images/$2" "images/$3"; else echo "$2" >"images/$3"; fi ;;
+          "update --restart "*) of_container "$4"; policy=$3; write "$4" ;;
+          "network disconnect "*) of_container "$4"; names=none; write "$4" ;;
+          "network connect "*) of_container "${@: -1}"; [[ $3 == --alias ]] && names=$4 || names=-; write "${@: -1}" ;;
+          "start "*) of_container "$2"; begin; write "$2" ;;
+          "stop "*) of_container "$2"; status=exited; write "$2" ;;
+          "rm --force "*) rm "containers/$3" ;;
+          "logs --tail "*) echo '{"event":"cannot start","reason":"no model in /app/models"}' ;;
+          "exec --interactive "*)
+            of_container "$3"
+            grep -q golden
+            [[ $image != wrong* ]] \
+              || { echo "churn_probability of golden row 1 is 0.9, and 0.1 in the manifest" >&2; exit 1; }
+            echo "version 1 of churn answers its 16 golden rows as it must" ;;
+          "exec "*)
+            of_container "$2"
+            [[ $image == wrong* ]] || { echo '{"status":"healthy"}'; exit; }
+            echo '{"status":"degraded"}'
+            [[ $3 != curl ]] ;;
           *) echo "no stub for docker $*" >&2; exit 64 ;;
         esac""",
     "ec2-metadata": r"""echo "public-ipv4: $(cat "$MACHINE/public-ipv4")" """,
+    "sleep": ":",
     # The real ones, for root alone.
     "chmod": r"""must_be_root; exec REAL "$@" """,
     "mv": r"""must_be_root; exec REAL "$@" """,
@@ -139,6 +198,15 @@ class Run:
     def changes(self) -> list[str]:
         """What it did as root; `docker` left out."""
         return [call[2:] for call in self.calls if call.startswith("# ") and not call.startswith("# docker")]
+
+
+class Container(NamedTuple):
+    """What the engine knows of a container; `names` are those under which it is asked."""
+
+    image: str
+    status: str
+    policy: str
+    names: str
 
 
 class Machine:
@@ -207,11 +275,16 @@ class Machine:
         shutil.copy(self.folder / "groups", self.folder / "login-groups")
 
     def release(self, service: str, version: str) -> None:
-        """New source: one whose name begins with `broken` cannot be built, with `bad` is never healthy."""
+        """New source. One whose name begins with `broken` cannot be built, with `dead` ends at its start, with `bad` is
+        never healthy, with `wrong` answers wrongly.
+        """
         self.write(f"source/{service}", f"{version}\n")
 
     def run(self, script: str, *arguments: str, **environ: str) -> Run:
-        """Runs one of the scripts; `OFF_AT` and `OFF_IN` switch the machine off at a call, or within a command."""
+        """Runs one of the scripts; `OFF_AT` and `OFF_IN` switch the machine off at a call, or within a command.
+
+        `TERM_AT` asks the script to end during a call.
+        """
         log = self.write("log", "")
         done = subprocess.run(
             [
@@ -252,6 +325,29 @@ class Machine:
             },
         }
 
+    def containers(self, service: str) -> list[Container]:
+        """Those of a service, oldest first."""
+        paths = sorted(
+            (self.folder / "containers").glob(f"{service}-*"), key=lambda path: int(path.name.split("-")[-1])
+        )
+        return [Container(*path.read_text().split(" ")[1:5]) for path in paths]
+
+    def serving(self, service: str) -> list[str]:
+        """Versions that answer under the service's name now."""
+        return [each.image for each in self.containers(service) if each.status == "running" and each.names == service]
+
     def running(self) -> dict[str, str]:
-        """The version that each service's container is of."""
-        return {path.name: path.read_text().strip() for path in sorted((self.folder / "containers").iterdir())}
+        """The version of each service's container; what should not be there, or not like this, with all that it is."""
+        return {
+            service: " + ".join(
+                each.image if each == Container(each.image, "running", "unless-stopped", service) else str(each)
+                for each in self.containers(service)
+            )
+            for service in SERVICES
+            if self.containers(service)
+        }
+
+    def image(self, service: str, tag: str = "latest") -> str | None:
+        """The version that a name of an image leads to."""
+        path = self.folder / "images" / f"telelink-{service}:{tag}"
+        return path.read_text().strip() if path.exists() else None

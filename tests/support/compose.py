@@ -42,17 +42,25 @@ class Composed:
     Attributes:
         folder: the copy of the repository that it was built from.
         project: its name, and the prefix of its images.
+        http_port: where the page is; 0 for another one whenever the frontend's container is a new one.
     """
 
     folder: Path
     project: str
+    http_port: int = 0
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What `docker compose` is to see."""
+        names = {"COMPOSE_PROJECT_NAME": self.project, "IMAGE_PREFIX": self.project}
+        return os.environ | names | {"HTTP_PORT": str(self.http_port)}
 
     def run(self, *arguments: str) -> str:
         """`docker compose …`; its output. Fails with what it said."""
         done = subprocess.run(
-            ["docker", "compose", "--project-name", self.project, *arguments],
+            ["docker", "compose", *arguments],
             cwd=self.folder,
-            env=os.environ | {"HTTP_PORT": "0", "IMAGE_PREFIX": self.project},
+            env=self.environ,
             capture_output=True,
             text=True,
             check=False,
@@ -62,15 +70,23 @@ class Composed:
 
     @property
     def url(self) -> str:
-        """The address of the page; another one whenever the frontend's container is a new one."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.run('port', 'frontend', '8080').strip().rsplit(':', 1)[1]}"
 
+    def containers(self, service: str) -> list[str]:
+        """Ids of a service's containers, also of those that do not run."""
+        return self.run("ps", "--all", "--quiet", service).split()
+
     def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine knows of a service's container."""
-        container = self.run("ps", "--all", "--quiet", service).strip()
+        """What the engine knows of a service's only container."""
+        (container,) = self.containers(service)
         done = subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True)
         described: dict[str, Any] = json.loads(done.stdout)[0]
         return described
+
+    def python(self, service: str, program: str, *arguments: str) -> str:
+        """What a Python program says that runs inside a service's container."""
+        return self.run("exec", "-T", service, "python", "-c", program, *arguments)
 
     def up(self, *services: str) -> None:
         """Build and start, and wait until all are healthy."""
@@ -78,7 +94,7 @@ class Composed:
 
 
 @contextmanager
-def composed(folder: Path, *, start: bool = True) -> Iterator[Composed]:
+def composed(folder: Path, *, start: bool = True, http_port: int = 0) -> Iterator[Composed]:
     """The whole system, gone again with its volume and images at the end; not yet started unless `start`."""
     for name in _CONTEXT:
         source = ROOT / name
@@ -86,7 +102,7 @@ def composed(folder: Path, *, start: bool = True) -> Iterator[Composed]:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
         else:
             shutil.copy(source, folder)
-    project = Composed(folder, f"telelink-test-{uuid.uuid4().hex[:8]}")
+    project = Composed(folder, f"telelink-test-{uuid.uuid4().hex[:8]}", http_port)
     try:
         if start:
             project.up()

@@ -2,7 +2,8 @@
 # Keeps nginx knowing where the gateway is. Only an upstream block keeps connections open, which halves the cost of a
 # request; but nginx looks its names up once, when it reads its configuration. So the block is written here before nginx
 # starts; after that, in the background, the name is looked up every second, and nginx reads its configuration again when
-# the answer has changed. Requests under way are finished by the old workers.
+# the answer has changed. Requests under way are finished by the old workers. While there are several gateways, as when one
+# takes another's place, only those that say they are ready are asked: the one that goes says so seconds before it does.
 set -eu
 
 target=${UPSTREAM_FILE:-/etc/nginx/conf.d/gateway.conf}
@@ -14,7 +15,17 @@ misses_believed=3
 
 is_number() { case $1 in "" | *[!0-9]*) return 1 ;; esac }
 
-addresses() { getent ahostsv4 "$name" | cut -d ' ' -f 1 | sort -u; }
+is_ready() { curl --fail --silent --output /dev/null --noproxy '*' --max-time 1 "http://$1:$port/readyz"; }
+
+addresses() {
+  every=$(getent ahostsv4 "$name" | cut -d ' ' -f 1 | sort -u)
+  ready=
+  if [ "$(echo "$every" | wc -l)" -gt 1 ]; then
+    ready=$(for address in $every; do ! is_ready "$address" || echo "$address"; done)
+  fi
+  # None of several is ready: whoever is asked can at least say why.
+  echo "${ready:-$every}"
+}
 
 block() {
   echo "upstream gateway {"

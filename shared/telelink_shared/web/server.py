@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import sys
@@ -33,10 +34,17 @@ _BACKLOG = 2048
 # Longer than nginx (60 s) and the gateway (30 s) keep an idle connection: whoever sends is the one who closes, or a
 # request would now and then meet a connection that is just being closed.
 _KEEPALIVE_S = 75
+# After a drain, how long who connected at its very end has to say what for.
+_LAST_WORD_S = 1.0
 
 
 class _DrainingServer(uvicorn.Server):
-    """Goes on serving for a while after the first signal, not ready any more; the second signal ends it at once."""
+    """Goes on serving for a while after the first signal, not ready any more; the second signal ends it at once.
+
+    The drain is for whoever sends requests here to notice: by the probe, by the `Connection: close` of every reply, or
+    by the name that leads to another process. At its end nobody can connect any more, and only then are connections
+    closed: one that was just opened would otherwise be cut before its request has come.
+    """
 
     def __init__(self, config: uvicorn.Config, *, lifecycle: Lifecycle, drain_s: float) -> None:
         super().__init__(config)
@@ -50,6 +58,7 @@ class _DrainingServer(uvicorn.Server):
         if self._exit_at is None:
             self._exit_at = time.monotonic() + self._drain_s
         else:
+            self._drain_s = 0.0
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -57,6 +66,14 @@ class _DrainingServer(uvicorn.Server):
         if self._exit_at is not None and time.monotonic() >= self._exit_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by the server once it is to exit."""
+        if self._drain_s > 0 and self.started:
+            for listener in (*self.servers, *(sockets or ())):
+                listener.close()
+            await asyncio.sleep(_LAST_WORD_S)
+        await super().shutdown(sockets)
 
 
 def _one_line_on_failed_start(app: ASGIApp) -> ASGIApp:

@@ -25,13 +25,19 @@ echo "$*:" $(sed -n 's/.*server \\(.*\\);/\\1/p' "$UPSTREAM_FILE") >>"$FOLDER/tr
 sed -i 1d "$FOLDER/refusals"
 exit 1
 """
+# Ready are all whose probe is not a line of `not-ready`. It is a network call: it must not be needed often.
+CURL = """#!/bin/sh
+for url; do :; done
+echo "$url" >>"$FOLDER/probes"
+! grep -qsx "$url" "$FOLDER/not-ready"
+"""
 
 
 @pytest.fixture
 def start(tmp_path):
     """Starts the script with these answers, until the test ends."""
     (tmp_path / "bin").mkdir()
-    for name, text in (("getent", GETENT), ("nginx", NGINX)):
+    for name, text in (("getent", GETENT), ("nginx", NGINX), ("curl", CURL)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
 
@@ -73,6 +79,41 @@ def test_the_block_is_there_before_nginx_starts_and_an_unchanged_answer_reloads_
 def test_a_changed_address_is_read_at_once(start, tmp_path):
     with start("10.0.0.1", "10.0.0.1", "10.0.0.2"):
         assert trace(tmp_path, 5) == [*["look"] * 3, "-s reload: 10.0.0.2:8000 max_fails=0", "look", "look"]
+
+
+def not_ready(folder, *addresses):
+    """From the next look on."""
+    (folder / "next").write_text("".join(f"http://{address}:8000/readyz\n" for address in addresses))
+    (folder / "next").rename(folder / "not-ready")
+
+
+def reloaded(folder, *addresses):
+    wanted = f"-s reload: {' '.join(f'{address}:8000 max_fails=0' for address in addresses)}"
+    wait_until(lambda: wanted in (folder / "trace").read_text().splitlines(), what=wanted)
+
+
+def test_of_several_gateways_those_that_are_about_to_stop_are_not_asked(start, tmp_path):
+    with start("10.0.0.1 10.0.0.2"):
+        not_ready(tmp_path, "10.0.0.1")
+        reloaded(tmp_path, "10.0.0.2")
+        not_ready(tmp_path, "10.0.0.2")
+        reloaded(tmp_path, "10.0.0.1")
+        not_ready(tmp_path)
+        reloaded(tmp_path, "10.0.0.1", "10.0.0.2")
+
+
+def test_where_none_of_several_is_ready_all_are_asked(start, tmp_path):
+    not_ready(tmp_path, "10.0.0.1", "10.0.0.2")
+    with start("10.0.0.1 10.0.0.2"):
+        assert servers(tmp_path) == ["server 10.0.0.1:8000 max_fails=0;", "server 10.0.0.2:8000 max_fails=0;"]
+
+
+def test_the_only_gateway_is_asked_whether_it_is_ready_or_not_and_is_not_probed(start, tmp_path):
+    not_ready(tmp_path, "10.0.0.1")
+    with start("10.0.0.1"):
+        assert trace(tmp_path, 4) == ["look"] * 4
+        assert servers(tmp_path) == ["server 10.0.0.1:8000 max_fails=0;"]
+    assert not (tmp_path / "probes").exists()
 
 
 def test_known_addresses_are_given_up_only_after_three_looks_in_a_row_without_any(start, tmp_path):
