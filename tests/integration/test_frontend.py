@@ -212,10 +212,18 @@ def test_a_large_body_that_finds_no_room_is_a_problem_of_its_own(alone, folder):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/a%22b", "/x?secret=1", "/v1", "/js/"])
-def test_an_unknown_address_is_a_problem_without_its_query(http, path):
+def test_an_unknown_address_is_a_problem_that_does_not_repeat_it(http, path):
     reply = http.get(path)
     assert_problem(reply, 404, "not_found")
-    assert reply.json()["instance"] == path.partition("?")[0]
+    assert reply.json()["instance"] == "/"
+
+
+def test_a_refusal_names_the_address_only_where_it_is_one_of_the_apis(http):
+    known = http.post("/predict?secret=1", content=b" " * (SINGLE_LIMIT_BYTES + 1))
+    assert known.json()["instance"] == "/predict"
+    long = http.get("/" + "secret" * 1_000)
+    assert_problem(long, 404, "not_found")
+    assert len(long.content) < 1_000
 
 
 def test_nothing_outside_the_pages_folder_is_served(http):
