@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
+from telelink_gateway.admission import Admission
 from telelink_gateway.history.sqlite import open_sqlite_history
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         direct={"/predict": predictions.predict_one, "/batch-predict": predictions.predict_batch},
         extra_headers=security_headers,
+        outermost=lambda inner, metrics: Admission(inner, metrics.registry),
     )
     for routes in (predictions, what_if, stats, health, policy, docs):
         app.include_router(routes.router)

@@ -189,6 +189,23 @@ def test_a_client_may_have_128_requests_under_way(unused):
     assert_problem(answer_to("127.0.0.1", unused, "/predict", 9), 503, "gateway_unavailable")
 
 
+def test_all_clients_together_may_have_192_requests_under_way_and_probes_are_not_among_them(unused):
+    head = "/predict HTTP/1.1\r\nContent-Length: 9"
+    with under_way(unused, head, 128, client="127.0.0.1"), under_way(unused, head, 64, client="127.0.0.2"):
+        for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
+            assert_refused(answer_to("127.0.0.3", unused, path, 9))
+        for client in ("127.0.0.1", "127.0.0.3"):
+            for path in ("/health", "/livez", "/readyz"):
+                assert_problem(answer_to(client, unused, path, 0), 503, "gateway_unavailable")
+    assert_problem(answer_to("127.0.0.3", unused, "/predict", 9), 503, "gateway_unavailable")
+
+
+def test_those_who_are_refused_at_once_are_told_to_come_back_at_different_times(unused):
+    with under_way(unused, "/predict HTTP/1.1\r\nContent-Length: 9", 128):
+        told = {answer_to("127.0.0.1", unused, "/predict", 9).headers["retry-after"] for _ in range(40)}
+    assert told == {"1", "2", "3"}
+
+
 def test_the_large_bodies_that_are_let_in_fit_where_they_are_kept_and_that_fits_the_containers_memory():
     nginx = ROOT / "frontend" / "nginx"
     template = (nginx / "templates" / "server.conf.template").read_text()
