@@ -16,7 +16,7 @@ RUN_PACKAGES := shared gateway churn-service clv-service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format train bench openapi readme lock clean
+.PHONY: help run install test check format train bench load openapi readme lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST
 
 bench: $(VENV)/.dev ## measure against an endpoint that does nothing; BENCH_SECONDS= for each run, ONLY= a part of it
 	@PYTHONPATH=tests $(BIN)/python -m bench.run --seconds $(BENCH_SECONDS) $(ONLY:%=--only %)
+
+load: $(VENV)/.dev ## five times what can be answered, for half a minute; LOAD_SECONDS= for another time
+	$(BIN)/python -m pytest tests/load -s
 
 openapi: $(VENV)/.dev ## write the OpenAPI documents that the tests compare with, after a wanted change
 	$(BIN)/python tests/write_openapi.py

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
+from telelink_gateway.admission import Admission
 from telelink_gateway.history.history import open_history
 from telelink_gateway.history.sqlite import SqliteStore
 from telelink_gateway.history.store import Store
@@ -90,6 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         direct={"/predict": predictions.predict_one, "/batch-predict": predictions.predict_batch},
         extra_headers=security_headers,
+        outermost=lambda inner, metrics: Admission(inner, metrics.registry),
     )
     for routes in (predictions, what_if, stats, erasures, health, policy, docs):
         app.include_router(routes.router)

@@ -57,6 +57,7 @@ class Problem(Exception):
     Args:
         detail: what happened and what to do about it, for people.
         errors: for faulty input, what is wrong where.
+        n_errors: how many there are, where `errors` holds only the first of them.
         retry_after_s: when trying again makes sense.
     """
 
@@ -64,10 +65,18 @@ class Problem(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        n_errors: int | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.n_errors = len(self.errors) if n_errors is None else n_errors
         self.retry_after_s = retry_after_s
 
     def document(self, *, instance: str, request_id: str) -> dict[str, Any]:
@@ -86,7 +95,7 @@ class Problem(Exception):
                 {"pointer": error.pointer, "code": error.code, "message": error.message}
                 for error in self.errors[:MAX_ERRORS]
             ]
-            document["n_errors"] = len(self.errors)
+            document["n_errors"] = self.n_errors
         return document
 
 

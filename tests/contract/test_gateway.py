@@ -207,10 +207,10 @@ def test_only_what_a_customer_has_is_sent(client, churn):
             "invalid_input",
             "/totalDayMinutes",
         ),
-        ("POST", "/predict", json.dumps(a_customer() | {"a/b~c": 1}), 422, "invalid_input", "/a~1b~0c"),
+        ("POST", "/predict", json.dumps(a_customer() | {"secret": 1}), 422, "invalid_input", ""),
         ("POST", "/predict", b"\xff\xfe{}", 400, "not_utf8", None),
         ("POST", "/predict", "[" * 100_000, 413, "body_too_large", None),
-        ("POST", "/predict", "[" * 60_000, 400, "malformed_json", ""),
+        ("POST", "/predict", "[" * 250, 400, "malformed_json", ""),
         (
             "POST",
             "/batch-predict",

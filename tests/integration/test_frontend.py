@@ -189,6 +189,23 @@ def test_a_client_may_have_128_requests_under_way(unused):
     assert_problem(answer_to("127.0.0.1", unused, "/predict", 9), 503, "gateway_unavailable")
 
 
+def test_all_clients_together_may_have_192_requests_under_way_and_probes_are_not_among_them(unused):
+    head = "/predict HTTP/1.1\r\nContent-Length: 9"
+    with under_way(unused, head, 128, client="127.0.0.1"), under_way(unused, head, 64, client="127.0.0.2"):
+        for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
+            assert_refused(answer_to("127.0.0.3", unused, path, 9))
+        for client in ("127.0.0.1", "127.0.0.3"):
+            for path in ("/health", "/livez", "/readyz"):
+                assert_problem(answer_to(client, unused, path, 0), 503, "gateway_unavailable")
+    assert_problem(answer_to("127.0.0.3", unused, "/predict", 9), 503, "gateway_unavailable")
+
+
+def test_those_who_are_refused_at_once_are_told_to_come_back_at_different_times(unused):
+    with under_way(unused, "/predict HTTP/1.1\r\nContent-Length: 9", 128):
+        told = {answer_to("127.0.0.1", unused, "/predict", 9).headers["retry-after"] for _ in range(40)}
+    assert told == {"1", "2", "3"}
+
+
 def test_the_large_bodies_that_are_let_in_fit_where_they_are_kept_and_that_fits_the_containers_memory():
     nginx = ROOT / "frontend" / "nginx"
     template = (nginx / "templates" / "server.conf.template").read_text()
@@ -212,10 +229,18 @@ def test_a_large_body_that_finds_no_room_is_a_problem_of_its_own(alone, folder):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/a%22b", "/x?secret=1", "/v1", "/js/"])
-def test_an_unknown_address_is_a_problem_without_its_query(http, path):
+def test_an_unknown_address_is_a_problem_that_does_not_repeat_it(http, path):
     reply = http.get(path)
     assert_problem(reply, 404, "not_found")
-    assert reply.json()["instance"] == path.partition("?")[0]
+    assert reply.json()["instance"] == "/"
+
+
+def test_a_refusal_names_the_address_only_where_it_is_one_of_the_apis(http):
+    known = http.post("/predict?secret=1", content=b" " * (SINGLE_LIMIT_BYTES + 1))
+    assert known.json()["instance"] == "/predict"
+    long = http.get("/" + "secret" * 1_000)
+    assert_problem(long, 404, "not_found")
+    assert len(long.content) < 1_000
 
 
 def test_nothing_outside_the_pages_folder_is_served(http):

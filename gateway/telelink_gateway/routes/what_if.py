@@ -14,15 +14,17 @@ from telelink_gateway import predicting
 from telelink_gateway.predicting import Prediction
 from telelink_gateway.resources import resources_of
 from telelink_gateway.routes.predictions import (
+    MAX_VALUES,
     PARAMETER_PREFER,
     RESPONSES,
     SINGLE_LIMIT_BYTES,
     PredictionReply,
     is_lenient,
+    n_members_of,
 )
 from telelink_gateway.what_if import Changes, candidates, changed, smallest
 from telelink_shared.customer import Customer
-from telelink_shared.web.json_body import read_body, validate_json
+from telelink_shared.web.json_body import Shape, read_body, validate_json
 from telelink_shared.web.openapi import json_body_of
 
 MAX_SUGGESTIONS: Final = 3
@@ -61,7 +63,12 @@ class WhatIfReply(BaseModel):
     trials: list[Trial] = Field(description="The changes that were asked for, or the smallest that reach the goal")
 
 
-_REQUEST: Final = TypeAdapter(WhatIfRequest)
+def _n_members(asked: WhatIfRequest) -> int:
+    n_changes = 0 if asked.changes is None else len(asked.changes.model_fields_set)
+    return len(asked.model_fields_set) + n_members_of(asked.customer) + n_changes
+
+
+_REQUEST: Final = Shape(TypeAdapter(WhatIfRequest), _n_members, max_values=MAX_VALUES)
 
 
 def _reply(prediction: Prediction) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telelink_shared.web.direct_routes import DirectRoutes, Handler
 from telelink_shared.web.envelope import Envelope, ExtraHeaders, Headers
@@ -29,6 +29,7 @@ class FurnishedApp(FastAPI):
         lifespan: opens what the service needs and yields the state of its requests; ready from then on.
         direct: see `DirectRoutes`.
         extra_headers: see `Envelope`.
+        outermost: puts something of a service's own around all of it.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FurnishedApp(FastAPI):
         lifespan: Lifespan,
         direct: Mapping[str, Handler] | None = None,
         extra_headers: ExtraHeaders = _no_extra_headers,
+        outermost: Callable[[ASGIApp, HttpMetrics], ASGIApp] | None = None,
     ) -> None:
         lifecycle = Lifecycle()
         metrics = HttpMetrics()
@@ -67,7 +69,10 @@ class FurnishedApp(FastAPI):
         self.state.metrics = metrics
         install_problem_handlers(self)
         self.add_route("/metrics", metrics_endpoint, include_in_schema=False)
-        self._furniture = Envelope(DirectRoutes(super().__call__, direct or {}), lifecycle, metrics, extra_headers)
+        furniture: ASGIApp = Envelope(DirectRoutes(super().__call__, direct or {}), lifecycle, metrics, extra_headers)
+        self._furniture = furniture if outermost is None else outermost(furniture, metrics)
+        # Where the outermost can refuse a request before it is one, the server asks it.
+        self.state.refuse_at_once = getattr(self._furniture, "refuse_at_once", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The furniture stands around the framework, not within it."""

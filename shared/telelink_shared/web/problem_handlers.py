@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
@@ -16,14 +17,30 @@ from telelink_shared.web.request_id import current_request_id
 
 log = structlog.get_logger()
 
+# Of a problem document, whatever led to it.
+MAX_BYTES: Final = 4 * 1024
+
+
+def _instance(request: Request) -> str:
+    """The address, as far as it is ours: a parameter in it, or an address that nothing answers, is input."""
+    route = request.scope.get("direct_route") or getattr(request.scope.get("route"), "path", "")
+    return str(route).partition("{")[0] or "/"
+
+
+def _content(document: dict[str, Any]) -> bytes:
+    """As JSON, with as many errors of those that are listed as there is room for."""
+    while len(content := json.dumps(document).encode()) > MAX_BYTES and document.get("errors"):
+        document["errors"].pop()
+    return content
+
 
 def render(request: Request, problem: Problem) -> Response:
     """The reply for a problem. On the inference protocol's paths it also carries that protocol's `error` member."""
-    document = problem.document(instance=request.url.path, request_id=current_request_id())
+    document = problem.document(instance=_instance(request), request_id=current_request_id())
     if request.url.path.startswith("/v2"):
         document["error"] = problem.detail
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
-    return Response(json.dumps(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(_content(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def render_problem(request: Request, problem: Problem) -> Response:

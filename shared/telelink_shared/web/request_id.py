@@ -18,6 +18,11 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
+def is_request_id(value: bytes) -> bool:
+    """Whether an id that a client chose can do no harm in a header, a document or a log."""
+    return _REQUEST_ID.fullmatch(value) is not None
+
+
 class RequestIds(NamedTuple):
     """The ids of one request.
 
@@ -33,7 +38,7 @@ class RequestIds(NamedTuple):
         """Those that the headers carry, as far as they are well formed; current until the next request of the task."""
         request_id = traceparent = b""
         for name, value in headers:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            if name == b"x-request-id" and is_request_id(value):
                 request_id = value
             elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
                 traceparent = value

@@ -1,0 +1,193 @@
+"""Twenty thousand ways to be wrong, against the real services: nobody falls over, and nothing comes back."""
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Unsatisfiable
+
+from support.builders import a_customer, with_usage
+from support.hostile import Fuzzer, RawClient
+from support.servers import system
+
+N_REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 2_000)
+SEED = int(os.environ.get("FUZZ_SEED") or 5)
+MAX_REFUSAL_BYTES = 4 * 1024
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with system(tmp_path_factory.mktemp("hostile")) as processes:
+        yield processes
+
+
+def servers_of(processes):
+    return {"gateway": processes.gateway, "churn": processes.churn, "clv": processes.clv}
+
+
+def test_fuzzed_requests_are_refused_in_few_words_that_are_ours(running):
+    canary = f"cnry{secrets.token_hex(4)}"
+    fuzzer = Fuzzer(SEED, canary)
+    clients = {name: RawClient(server.url) for name, server in servers_of(running).items()}
+    seen = Counter()
+    try:
+        for number in range(N_REQUESTS):
+            name = ("gateway", "gateway", "churn", "clv")[number % 4]
+            request = fuzzer.for_gateway() if name == "gateway" else fuzzer.for_service(name)
+            reply = clients[name].send(request)
+            told = f"{name}, request {number}: {request} answered with {reply}"[:3_000]
+            assert 200 <= reply.status < 500, told
+            if request.is_valid is not None:
+                assert (reply.status == 200) == request.is_valid, told
+            if reply.status != 200:
+                assert len(reply.body) <= MAX_REFUSAL_BYTES, told
+            assert canary.encode() not in reply.body, told
+            assert canary not in str(reply.headers), told
+            seen[name, reply.status, request.is_valid] += 1
+    finally:
+        for client in clients.values():
+            client.close()
+    # All kinds did come up.
+    assert {status for _, status, _ in seen} >= {200, 400, 404, 405, 413, 415, 422}
+    for name in clients:
+        assert seen[name, 200, True] > 0
+        assert seen[name, 422, False] > N_REQUESTS // 100
+    for name, server in servers_of(running).items():
+        assert server.process.poll() is None, name
+        for line in list(server.lines):
+            assert canary not in line, name
+            assert isinstance(json.loads(line), dict), name
+
+
+def the_line_of(server, request_id):
+    """The log line of a request; it is written before the reply is whole, and read by a thread."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for line in reversed(server.lines):
+            if request_id in line:
+                return line
+        time.sleep(0.01)
+    raise AssertionError(f"no line of {request_id}")
+
+
+@pytest.mark.parametrize(
+    "name", ["customerId", "state", "\r\nfake", '"},{"event":"fake"}'], ids=["id", "state", "line", "object"]
+)
+def test_nothing_that_a_client_writes_makes_a_log_line_of_its_own(running, name):
+    forged = 'x"}\r\n{"event":"forged","level":"error"}\n\x1b[31m\u2028'
+    for number, path in enumerate(("/predict", "/forged%0a%7b%22event%22:%22forged%22%7d", "/problems/%0d%0aforged")):
+        request_id = f"{secrets.token_hex(8)}-{number}"
+        httpx.post(
+            running.url + path,
+            json=a_customer(**{name: forged}),
+            headers={"X-Request-ID": request_id, "Prefer": "forged", "User-Agent": "forged\tforged"},
+            trust_env=False,
+        )
+        line = json.loads(the_line_of(running.gateway, request_id))
+        assert (line["event"], line["request_id"]) == ("request", request_id)
+    assert not [line for line in running.gateway.lines if "forged" in line]
+
+
+def test_a_request_id_that_could_break_a_line_is_not_taken_over(running):
+    client = RawClient(running.url)
+    fuzzer = Fuzzer(1, "unused")
+    request = fuzzer.for_gateway()
+    for wrong in (b'a"b', b"a b", b"a\tb", b"\xe2\x80\xa8", b"a" * 65, b"{}", b"a\x1b[31m"):
+        headers = [(b"Host", b"x"), (b"X-Request-ID", wrong)]
+        reply = client.send(type(request)(b"GET", b"/livez", headers, b"", None))
+        assert reply.headers.get("x-request-id", "").encode("latin-1") != wrong
+    client.close()
+
+
+class Lag:
+    """How late the server's loop answers a probe that costs it nothing, while something else goes on."""
+
+    def __init__(self, url):
+        self._url = url
+        self._begun, self._stop = threading.Event(), threading.Event()
+        self.longest_s = 0.0
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._probe)
+        self._thread.start()
+        assert self._begun.wait(30)
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _probe(self):
+        with httpx.Client(base_url=self._url, trust_env=False, timeout=30) as http:
+            while not self._stop.is_set():
+                started = time.monotonic()
+                assert http.get("/livez").status_code == 200
+                self.longest_s = max(self.longest_s, time.monotonic() - started)
+                self._begun.set()
+
+
+def longest_lag(url, body, *, status, n=5):
+    """The longest that a probe waited, the least over a few tries: another process may take a moment, too."""
+    longest = []
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+        for _ in range(n):
+            with Lag(url) as lag:
+                reply = http.post("/batch-predict", content=body, headers={"Content-Type": "application/json"})
+            assert reply.status_code == status
+            longest.append(lag.longest_s)
+    return min(longest)
+
+
+def test_fifty_thousand_bad_rows_hold_nobody_up_longer_than_a_good_batch(running):
+    good = json.dumps([with_usage()] * 10_000).encode()
+    bad_row = json.dumps({"state": "XX", "accountLength": -1}).encode()
+    allowed = longest_lag(running.url, good, status=200)
+    assert longest_lag(running.url, b"[" + b",".join([bad_row] * 50_000) + b"]", status=422) <= allowed
+    whole_row = json.dumps(a_customer(state="XX"), separators=(",", ":")).encode()[:-1] + b"}"
+    many = b"[" + b",".join([whole_row] * 30_000) + b"]"
+    assert longest_lag(running.url, many, status=413) <= allowed
+
+
+DOCUMENTS = ("gateway", "churn", "clv")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_whatever_can_be_made_of_the_openapi_document_is_no_bug(running, name, mode):
+    server = servers_of(running)[name]
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    n_cases = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @seeded(SEED)
+        @settings(
+            max_examples=max(10, N_REQUESTS // 100),
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def every_case(case):
+            nonlocal n_cases
+            response = case.call(timeout=30)
+            n_cases += 1
+            assert response.status_code < 500, (case, response.content)
+            if response.status_code >= 400:
+                assert len(response.content) <= MAX_REFUSAL_BYTES
+
+        # There is nothing wrong to be made of an operation that takes nothing.
+        with suppress(Unsatisfiable):
+            every_case()
+    assert n_cases > 50
+    assert server.process.poll() is None

@@ -1,0 +1,185 @@
+"""Load that comes whether or not it is answered: requests begin by the clock, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import uvloop
+
+
+@dataclass
+class Outcome:
+    """What became of the requests.
+
+    Attributes:
+        latencies_s: by status, from the moment that a request was due; status 0: the connection broke.
+        without_retry_after: refusals that do not say when to come back.
+        n_unasked: requests that were due while every connection was waiting; the load was less than was meant.
+    """
+
+    duration_s: float = 0.0
+    latencies_s: dict[int, list[float]] = field(default_factory=dict)
+    without_retry_after: int = 0
+    n_unasked: int = 0
+
+    def rate(self, status: int = 200) -> float:
+        """Answers with this status, a second."""
+        return len(self.latencies_s.get(status, ())) / self.duration_s
+
+    def quantile_s(self, share: float, *statuses: int) -> float:
+        """Of the latencies of these statuses; 0 where there are none."""
+        values = sorted(value for status in statuses for value in self.latencies_s.get(status, ()))
+        return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+class _Connection(asyncio.Protocol):
+    """One kept connection; it asks one thing at a time."""
+
+    def __init__(self, load: _Load, source: str) -> None:
+        self._load = load
+        self.source = source
+        self.due = 0.0
+        self._left = b""
+
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
+        self._transport = transport
+
+    def ask(self, due: float) -> None:
+        self.due = due
+        self._transport.write(self._load.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._left += data
+        end = self._left.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._left[:end].lower()
+        at = head.index(b"\r\ncontent-length:") + 17
+        length = int(head[at : head.find(b"\r\n", at) if head.find(b"\r\n", at) > 0 else None])
+        if len(self._left) < end + 4 + length:
+            return
+        self._left = b""
+        status = int(head[9:12])
+        if status in (429, 503) and b"\r\nretry-after:" not in head:
+            self._load.outcome.without_retry_after += 1
+        self._load.answered(self, status)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._load.lost(self)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Load:
+    def __init__(self, url: str, path: str, body: bytes, sources: list[str], most: int) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname, parts.port)
+        self._sources = sources
+        self._most = most
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.request = head.encode() + body
+        self.outcome = Outcome()
+        self._free: deque[_Connection] = deque()
+        self._all: set[_Connection] = set()
+        self._is_over = False
+        self.closed_loop = False
+
+    async def connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(self._most):
+            source = self._sources[number % len(self._sources)]
+            _, each = await loop.create_connection(
+                lambda source=source: _Connection(self, source), *self._address, local_addr=(source, 0)
+            )
+            self._all.add(each)
+            self._free.append(each)
+
+    def answered(self, connection: _Connection, status: int) -> None:
+        now = time.monotonic()
+        self.outcome.latencies_s.setdefault(status, []).append(now - connection.due)
+        if self.closed_loop and not self._is_over:
+            connection.ask(now)
+        else:
+            self._free.append(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._free:  # the server closes idle ones when it needs room
+            self._free.remove(connection)
+        elif not self._is_over:
+            self.outcome.latencies_s.setdefault(0, []).append(time.monotonic() - connection.due)
+
+    async def run(self, rate: float | None, seconds: float, seed: int) -> Outcome:
+        await self.connect()
+        started = now = time.monotonic()
+        if rate is None:
+            self.closed_loop = True
+            for each in list(self._free):
+                self._free.remove(each)
+                each.ask(now)
+            await asyncio.sleep(seconds)
+        else:
+            chance = random.Random(seed)
+            due = started + chance.expovariate(rate)
+            while due < started + seconds:
+                now = time.monotonic()
+                while due <= now:
+                    if self._free:
+                        self._free.popleft().ask(due)
+                    else:
+                        self.outcome.n_unasked += 1
+                    due += chance.expovariate(rate)
+                await asyncio.sleep(max(0.0, min(due - time.monotonic(), 0.002)))
+        self.outcome.duration_s = time.monotonic() - started
+        deadline = time.monotonic() + 15
+        self._is_over = True
+        while len(self._free) < len(self._all) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        for each in self._all:
+            each.close()
+        return self.outcome
+
+
+def _drive(queue, *arguments) -> None:  # type: ignore[no-untyped-def]
+    url, path, body, sources, most, rate, seconds, seed = arguments
+    load = _Load(url, path, body, sources, most)
+    queue.put(uvloop.run(load.run(rate, seconds, seed)))
+
+
+def drive(
+    url: str,
+    path: str,
+    body: bytes,
+    *,
+    rate: float | None,
+    seconds: float,
+    connections: int,
+    sources: tuple[str, ...] = ("127.0.0.1",),
+    seed: int = 1,
+) -> Outcome:
+    """Load from a process of its own.
+
+    Args:
+        rate: of requests a second, at moments that are drawn; None: each connection asks again once it is answered.
+        connections: as many as there may be requests under way.
+        sources: addresses of the clients that it seems to come from.
+    """
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    arguments = (url, path, body, list(sources), connections, rate, seconds, seed)
+    process = context.Process(target=_drive, args=(queue, *arguments))
+    process.start()
+    try:
+        outcome: Outcome = queue.get(timeout=seconds + 60)
+    finally:
+        process.join(timeout=10)
+    return outcome
