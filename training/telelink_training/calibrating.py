@@ -97,7 +97,7 @@ QUICK: Final = ("beta", "isotonic")
 def _points(scores: Floats) -> Floats:
     """Where a table has points: evenly, so that it holds anywhere, and where the votes are."""
     quantiles = np.quantile(scores, np.linspace(0.0, 1.0, _QUANTILES))
-    return np.unique(np.concatenate([np.linspace(0.0, 1.0, _EVEN_POINTS), np.round(quantiles, 3)]))
+    return np.unique(np.round(np.concatenate([np.linspace(0.0, 1.0, _EVEN_POINTS), quantiles]), 3))
 
 
 def _stated(probabilities: Floats) -> Floats:

@@ -20,6 +20,9 @@ _CLASSIFICATION = (
     "log_loss",
     "brier",
     "expected_calibration_error",
+    "precision_at_best_f1",
+    "recall_at_best_f1",
+    "f1_at_best_f1",
 )
 _REGRESSION = ("variant", "candidate", "r2", "mae_usd", "rmse_usd")
 _COSTS = ("onnx_kb", "us_per_row")
@@ -61,6 +64,10 @@ def drivers_table(drivers: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table(rows, ["group", *drivers])
 
 
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def model_card(
     *,
     title: str,
@@ -69,6 +76,7 @@ def model_card(
     reported_on: str,
     measured: Sequence[str],
     drivers: str,
+    reference: Mapping[str, str | float],
     comparison: str,
     details: Sequence[str],
     notes: Sequence[str],
@@ -80,6 +88,7 @@ def model_card(
         reported_on: which rows the metrics were measured on.
         measured: tables and pictures of the metrics on those rows.
         drivers: what moves its answers on those rows.
+        reference: the customer that this is told against.
         comparison: candidates, cross-validated on the training rows.
         details: how it was made, a sentence each.
         notes: limits, a sentence each.
@@ -99,9 +108,11 @@ def model_card(
             *[line for part in measured for line in (part, "")],
             "## What moves its answers",
             "",
-            "Mean size of each group's exact Shapley value over the same rows, against the reference customer.",
+            "Mean size of each group's exact Shapley value over the same rows, against the reference customer:",
             "",
             drivers,
+            "",
+            f"Reference customer: {', '.join(f'{name} {_plain(value)}' for name, value in reference.items())}.",
             "",
             "## Candidates, cross-validated on the training rows",
             "",

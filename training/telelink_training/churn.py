@@ -204,6 +204,12 @@ def _can_be_learnt(y: Booleans, *, min_rows: int) -> bool:
     return len(y) >= min_rows and min(int(y.sum()), int((~y).sum())) >= _MIN_OF_EACH
 
 
+def _with_best_cut(measured: dict[str, Any]) -> dict[str, Any]:
+    return measured | {
+        f"{figure}_at_best_f1": measured["at_best_f1"][figure] for figure in ("precision", "recall", "f1")
+    }
+
+
 @dataclass(frozen=True)
 class _Training:
     """One variant's rows and how they are validated."""
@@ -234,7 +240,7 @@ class _Training:
         ]
 
     def compared(self, tried: _Tried) -> dict[str, Any]:
-        measured = [classification(self.y, each) for each in tried.probabilities]
+        measured = [_with_best_cut(classification(self.y, each)) for each in tried.probabilities]
         return {"variant": self.variant.name, "candidate": tried.candidate.label, **over_repeats(measured)}
 
     def costs(self, candidate: Candidate) -> dict[str, Any]:

@@ -320,6 +320,18 @@ def synthetic(n_rows: int, *, seed: int = 0) -> Dataset:
     return normalise(frame[[*COLUMNS, CHURN]], source=f"synthetic, {n_rows} rows, seed {seed}")
 
 
+def formula_usd(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """What a simulated lifetime value is before noise, in US dollars; NaN where the usage is not known."""
+    frame = dataset.frame
+    value: np.ndarray[Any, np.dtype[np.float64]] = (
+        100.0 * frame["account_length"].to_numpy()
+        + 35.0 * bill_usd(dataset.rows)
+        + 500.0 * (frame["international_plan"] == "yes").to_numpy()
+        + 300.0 * (frame["voice_mail_plan"] == "yes").to_numpy()
+    )
+    return value
+
+
 def lifetime_value_usd(dataset: Dataset, *, seed: int) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool]:
     """The target of the value model, in US dollars, and whether it is simulated.
 
@@ -332,19 +344,12 @@ def lifetime_value_usd(dataset: Dataset, *, seed: int) -> tuple[np.ndarray[Any, 
     frame = dataset.frame
     if LIFETIME_VALUE in frame:
         return frame[LIFETIME_VALUE].to_numpy(np.float64), False
-    bill = bill_usd(dataset.rows)
-    n_unknown = int(np.isnan(bill).sum())
+    formula = formula_usd(dataset)
+    n_unknown = int(np.isnan(formula).sum())
     if n_unknown:
         raise DataError(
             f"a lifetime value cannot be simulated without usage ({', '.join(MINUTES)}: missing in {n_unknown} of "
             f"{len(frame)} rows); add a column {LIFETIME_VALUE}"
         )
     noise = np.random.default_rng(seed).normal(0.0, 1_000.0, len(frame))
-    value = (
-        100.0 * frame["account_length"].to_numpy()
-        + 35.0 * bill
-        + 500.0 * (frame["international_plan"] == "yes").to_numpy()
-        + 300.0 * (frame["voice_mail_plan"] == "yes").to_numpy()
-        + noise
-    )
-    return np.maximum(value, 50.0), True
+    return np.maximum(formula + noise, 50.0), True

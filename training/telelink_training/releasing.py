@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from telelink_shared.calibration import calibrate
+from telelink_shared.calibration import calibrate, calibrate_with_interval
 from telelink_shared.customer import CATEGORIES
 from telelink_shared.features import Floats, Rows, encode, prepare
 from telelink_shared.serving.engine import OnnxEngine
@@ -24,7 +24,7 @@ from telelink_training.card import (
     model_card,
 )
 from telelink_training.config import ModelConfig
-from telelink_training.data import CHURN, LIFETIME_VALUE, DataError, Dataset, known, lifetime_value_usd
+from telelink_training.data import CHURN, LIFETIME_VALUE, DataError, Dataset, formula_usd, known, lifetime_value_usd
 from telelink_training.drivers import drivers, reference_customer
 from telelink_training.evaluate import (
     bootstrap,
@@ -131,6 +131,15 @@ def _inputs(variants: Sequence[FittedVariant]) -> str:
     return f"Scaled numbers, and {spelled[True]} in one-hot form{left}."
 
 
+def _widths(reported: Sequence[_Reported]) -> str:
+    widths = [
+        f"{each.variant.name} {float((upper - lower).mean()):.4f}"
+        for each in reported
+        for _, lower, upper in [calibrate_with_interval(each.variant.scores(each.rows), each.variant.numbers)]
+    ]
+    return f"Its mean width on the reported rows: {', '.join(widths)}."
+
+
 def _told(reported: Sequence[_Reported], config: ModelConfig) -> list[_Reported]:
     """Those whose drivers and plots are told."""
     names = {variant.name for variant in config.variants if variant.compare}
@@ -190,14 +199,18 @@ def release_churn(
             f"![Share that left against stated probability]({RELIABILITY})",
         ],
         drivers=drivers_table(moved_by),
+        reference=reference,
         comparison=compared,
         details=[
             *_verdicts(comparison, served="tuned random forest", figure="log_loss"),
+            "The forest was searched for on the folds that it is compared on, the others were not searched for. A "
+            "forest is served whatever the comparison says: no other kind is exported.",
             *(f"Variant {each.fitted.name}: random forest, {_spelled(each.chosen)}." for each in trained.variants),
             "A customer is answered by the first variant, in the order above, of which all minutes are known.",
             _inputs(trained.fitted),
-            "Calibrated on out-of-fold votes of the training rows by the best of three monotone methods, named above; "
-            "the interval is Venn-ABERS on the same votes.",
+            "Calibrated on out-of-fold votes of the training rows by the best of three monotone methods, named above.",
+            "The interval is Venn-ABERS on the same votes: what calibration leaves open, not how far another sample of "
+            f"customers would have moved the forest. {_widths(reported)}",
             f"Seed {config.seed}, {config.folds} folds, {config.repeats[search]} repeats; the search minimises "
             "calibrated log loss.",
         ],
@@ -250,6 +263,16 @@ def lifetime_values(train: Dataset, test: Dataset, *, seed: int) -> LifetimeValu
         without = train if is_simulated else test
         raise DataError(f"column {LIFETIME_VALUE}: missing in all {len(without.frame)} rows of {without.source} only")
     return LifetimeValues(train_usd, test_usd, is_simulated)
+
+
+def _noise_alone(test: Dataset, values: LifetimeValues) -> list[str]:
+    """How far the formula behind simulated values is off: what no model can be expected to undercut."""
+    figures = regression(values.test_usd, formula_usd(test))
+    return [
+        f"The formula itself, without its noise, is off by {figures['mae_usd']:.0f} (MAE) and "
+        f"{figures['rmse_usd']:.0f} (RMSE) on the reported rows, with R2 {figures['r2']:.4f}: no model can be "
+        "expected to do better."
+    ]
 
 
 def _reported_clv(variants: Sequence[FittedVariant], test: Dataset, test_usd: Floats) -> list[_Reported]:
@@ -306,7 +329,7 @@ def release_clv(
     }
     golden = golden_inputs(train, trained.fitted, seed=config.seed)
     golden_rows = prepare(golden, n_rows=len(next(iter(golden.values()))))
-    notes = [_limits(train), *([SIMULATED_NOTE] if values.are_simulated else [])]
+    notes = [_limits(train), *([SIMULATED_NOTE, *_noise_alone(test, values)] if values.are_simulated else [])]
     chosen = {each.fitted.name: each.chosen for each in trained.variants}
     comparison = [row for variant in trained.variants for row in variant.comparison]
     compared = comparison_table(comparison, [row for variant in trained.variants for row in variant.costs])
@@ -322,6 +345,7 @@ def release_clv(
             f"![True less predicted value; dashed: the interval]({RESIDUALS})",
         ],
         drivers=drivers_table(moved_by),
+        reference=reference,
         comparison=compared,
         details=[
             *_verdicts(comparison, served="linear regression", figure="rmse_usd"),

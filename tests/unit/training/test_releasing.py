@@ -81,6 +81,9 @@ def test_a_churn_release_loads_and_its_card_names_what_was_measured(released):
     for candidate in ("logistic regression", "random forest", "gradient boosting", "tuned random forest"):
         assert f"| usage | {candidate}" in printed
     assert f"Trained on 300 rows: {TRAIN.source}" in card
+    assert f"Reference customer: account_length {model.manifest.reference['account_length']:g}, " in card
+    assert "f1_at_best_f1" in card
+    assert f"Its mean width on the reported rows: {model.manifest.variants[0].name} 0." in card
 
 
 def test_a_value_release_says_that_its_target_is_simulated(released):
@@ -89,6 +92,10 @@ def test_a_value_release_says_that_its_target_is_simulated(released):
     assert manifest.data["target_is_simulated"] is True
     assert SIMULATED_NOTE in manifest.notes
     assert SIMULATED_NOTE in (folder / CARD).read_text()
+    # Least squares on the same noise come near to what made the values.
+    (limit,) = [note for note in manifest.notes if "formula itself" in note]
+    off_by = float(limit.partition("off by ")[2].partition(" ")[0])
+    assert manifest.metrics["variants"]["usage"]["mae_usd"] == pytest.approx(off_by, rel=0.1)
     predicted = manifest.quantiles["estimated_clv"]
     assert list(predicted.values()) == sorted(predicted.values())
 
