@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly PACKAGES=(nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs)
+readonly PACKAGES=(nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs faketime:faketime)
 
 missing_packages() {
   local entry
