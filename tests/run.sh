@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 readonly PACKAGES=(
   nginx:nginx-light envsubst:gettext-base chromium:chromium shellcheck:shellcheck curl:curl node:nodejs
-  postgres:postgresql
+  postgres:postgresql faketime:faketime
 )
 
 missing_packages() {

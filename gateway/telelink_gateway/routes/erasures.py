@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from telelink_gateway.resources import resources_of
 from telelink_gateway.routes.predictions import PROBLEM, SINGLE_LIMIT_BYTES
 from telelink_shared.customer import CustomerId
-from telelink_shared.web.json_body import read_body, validate_json
+from telelink_shared.web.json_body import Shape, read_body, validate_json
 from telelink_shared.web.openapi import json_body_of
 
 router = APIRouter(prefix="/v1", tags=["history"])
@@ -32,7 +32,7 @@ class ErasureReply(BaseModel):
     erased: int = Field(description="Predictions that were removed; 0 when there were none")
 
 
-_REQUEST: Final = TypeAdapter(ErasureRequest)
+_REQUEST: Final = Shape(TypeAdapter(ErasureRequest), lambda _request: 1, max_values=8)
 
 
 @router.post(
