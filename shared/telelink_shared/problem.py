@@ -4,6 +4,8 @@ Problem
 ├── BadRequest 400            bad_request
 │   └── MalformedJson 400     malformed_json
 │       └── NotUtf8 400       not_utf8
+├── Unauthenticated 401     unauthenticated
+├── Forbidden 403            forbidden
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed
 ├── Conflict 409              conflict
@@ -112,6 +114,18 @@ class NotUtf8(MalformedJson):
     """The body is not UTF-8 text."""
 
     code, title = "not_utf8", "The body is not UTF-8"
+
+
+class Unauthenticated(Problem):
+    """There is no API key with the request, or one that is not known."""
+
+    code, status, title = "unauthenticated", 401, "An API key is needed"
+
+
+class Forbidden(Problem):
+    """The API key, or the session, is not allowed to do this."""
+
+    code, status, title = "forbidden", 403, "Not allowed"
 
 
 class NotFound(Problem):
