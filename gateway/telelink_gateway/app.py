@@ -6,17 +6,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
 from telelink_gateway.admission import Admission
+from telelink_gateway.api_keys.guard import Access, Guard
+from telelink_gateway.api_keys.keyring import Keyring
+from telelink_gateway.api_keys.keys import KeysFileError
+from telelink_gateway.api_keys.sessions import Sessions
 from telelink_gateway.history.history import open_history
 from telelink_gateway.history.sqlite import SqliteStore
 from telelink_gateway.history.store import Store
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
-from telelink_gateway.routes import docs, erasures, health, policy, predictions, stats, what_if
+from telelink_gateway.routes import docs, erasures, health, policy, predictions, session, stats, what_if
 from telelink_gateway.security_headers import security_headers
 from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import Expected
@@ -29,8 +34,12 @@ from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
 from telelink_shared.web.app import FurnishedApp
 from telelink_shared.web.openapi import describe_bodies
+from telelink_shared.web.startup import StartupError
 
-VERSION = "2.0.0"
+VERSION = "2.1.0"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+log = structlog.get_logger()
 
 _DESCRIPTION = """Who is about to leave, what each customer is worth, and what to do about it.
 
@@ -48,7 +57,9 @@ def _store(settings: Settings) -> Store:
 
 
 @asynccontextmanager
-async def _open_resources(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Resources]:
+async def _open_resources(
+    settings: Settings, registry: CollectorRegistry, access: Access | None
+) -> AsyncIterator[Resources]:
     async with AsyncExitStack() as stack:
         history = await stack.enter_async_context(
             open_history(_store(settings), registry, retention_days=settings.history_retention_days)
@@ -72,16 +83,37 @@ async def _open_resources(settings: Settings, registry: CollectorRegistry) -> As
                 ),
             ),
             history=history,
+            access=access,
         )
+
+
+def _access(settings: Settings) -> Access | None:
+    """The keys in force, or none where no file is named, which is said aloud.
+
+    Raises:
+        StartupError: the file is not in order.
+    """
+    if settings.api_keys_file is not None:
+        try:
+            keyring = Keyring(settings.api_keys_file)
+        except KeysFileError as error:
+            raise StartupError(f"TELELINK_API_KEYS_FILE: {error}") from error
+        log.info("API keys in use", keys=len(keyring))
+        return Access(keyring, Sessions())
+    # In a container, too: it is reached from wherever its port is published to.
+    say = log.info if settings.host in _LOOPBACK else log.warning
+    say("demo mode: no API keys, whoever reaches this address may do everything", host=settings.host)
+    return None
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The gateway; settings from the environment unless given."""
     settings = settings or Settings.load()
+    access = _access(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with _open_resources(settings, app.state.metrics.registry) as resources:
+        async with _open_resources(settings, app.state.metrics.registry, access) as resources:
             yield {"resources": resources}
 
     app = FurnishedApp(
@@ -91,11 +123,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         direct={"/predict": predictions.predict_one, "/batch-predict": predictions.predict_batch},
         extra_headers=security_headers,
+        guard=None if access is None else lambda inner: Guard(inner, access),
         outermost=lambda inner, metrics: Admission(inner, metrics.registry),
     )
-    for routes in (predictions, what_if, stats, erasures, health, policy, docs):
+    for routes in (predictions, what_if, stats, erasures, session, health, policy, docs):
         app.include_router(routes.router)
-    describe_bodies(app, Customer, what_if.WhatIfRequest, erasures.ErasureRequest)
+    describe_bodies(app, Customer, what_if.WhatIfRequest, erasures.ErasureRequest, session.SignIn)
     docs.mount_assets(app)
     if settings.site_dir is not None:
         # Asked last: a mount at "/" would also answer for known addresses with another method.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from telelink_gateway.api_keys.guard import Access
 from telelink_gateway.history.history import History
 from telelink_gateway.predicting import Models
 from telelink_gateway.settings import Settings
@@ -14,11 +15,16 @@ from telelink_gateway.settings import Settings
 
 @dataclass(frozen=True)
 class Resources:
-    """Everything a request may use."""
+    """Everything a request may use.
+
+    Attributes:
+        access: None in demo mode, where everybody may do everything.
+    """
 
     settings: Settings
     models: Models
     history: History
+    access: Access | None = None
 
 
 def resources_of(request: Request) -> Resources:

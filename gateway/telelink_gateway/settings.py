@@ -85,6 +85,9 @@ class Settings(ServiceSettings):
     top_value_from_usd: float | None = Field(
         default=None, ge=0, description="Top value from these dollars on; unset: the ninth decile of the training data"
     )
+    api_keys_file: Path | None = Field(
+        default=None, description="File of API keys; unset: demo mode, in which everybody may do everything"
+    )
     site_dir: Path | None = Field(
         default=None, description="Folder of the page, where no nginx serves it; unset: the page is not served"
     )

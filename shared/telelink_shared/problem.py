@@ -5,6 +5,8 @@ Problem
 │   ├── MalformedJson 400     malformed_json
 │   │   └── NotUtf8 400       not_utf8
 │   └── MalformedIdempotencyKey 400 malformed_idempotency_key
+├── Unauthenticated 401     unauthenticated
+├── Forbidden 403            forbidden
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed
 ├── Conflict 409              conflict
@@ -121,6 +123,18 @@ class MalformedIdempotencyKey(BadRequest):
     """The header `Idempotency-Key` does not hold one key of an accepted form."""
 
     code, title = "malformed_idempotency_key", "The Idempotency-Key is not well formed"
+
+
+class Unauthenticated(Problem):
+    """There is no API key with the request, or one that is not known."""
+
+    code, status, title = "unauthenticated", 401, "An API key is needed"
+
+
+class Forbidden(Problem):
+    """The API key, or the session, is not allowed to do this."""
+
+    code, status, title = "forbidden", 403, "Not allowed"
 
 
 class NotFound(Problem):

@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 from support.browser import CHROMIUM
 from support.nginx import frontend
 from support.servers import system
+from telelink_gateway.api_keys.keys import new_key, write_keys
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +25,12 @@ def browser():
 
 
 @contextmanager
-def composed_system():
+def composed_system(**settings):
     # Short, and readable by the user that nginx's workers take when it is started by root.
     folder = Path(tempfile.mkdtemp(prefix="telelink-e2e-"))
     folder.chmod(0o777)
     try:
-        with system(folder) as running, frontend(running.url, folder) as url:
+        with system(folder, **settings) as running, frontend(running.url, folder) as url:
             yield running, url
     finally:
         shutil.rmtree(folder)
@@ -47,6 +48,16 @@ def fragile():
     """A system of one test's own, to break, and its address."""
     with composed_system() as both:
         yield both
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    """The address of a system that wants an API key, and the keys of an agent and of an analyst."""
+    agent, analyst = new_key("agent 7", ["predict"]), new_key("analyst", ["history"])
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    write_keys(file, {key.id: key for _, key in (agent, analyst)})
+    with composed_system(API_KEYS_FILE=str(file)) as (_, url):
+        yield url, agent[0], analyst[0]
 
 
 @pytest.fixture

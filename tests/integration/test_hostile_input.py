@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -17,7 +18,8 @@ from hypothesis.errors import Unsatisfiable
 
 from support.builders import a_customer, with_usage
 from support.hostile import Fuzzer, RawClient
-from support.servers import system
+from support.servers import gateway, system
+from telelink_gateway.api_keys.keys import SCOPES, new_key, write_keys
 
 N_REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 2_000)
 SEED = int(os.environ.get("FUZZ_SEED") or 5)
@@ -66,6 +68,28 @@ def test_fuzzed_requests_are_refused_in_few_words_that_are_ours(running):
         for line in list(server.lines):
             assert canary not in line, name
             assert isinstance(json.loads(line), dict), name
+
+
+def test_keys_that_are_wrong_come_back_nowhere_either(closed):
+    server, key = closed
+    canary = f"cnry{secrets.token_hex(4)}"
+    client = RawClient(server.url)
+    fuzzer = Fuzzer(SEED, canary)
+    statuses = Counter()
+    for number in range(N_REQUESTS // 10):
+        request = fuzzer.for_gateway()
+        wrong = [key + canary, f"tlk_{canary}_x", canary * 100, f"{key[:17]}_{canary}"][number % 4].encode()
+        headers = [each for each in request.headers if each[0] not in (b"Authorization", b"Cookie")]
+        headers.append((b"Authorization", b"Bearer " + wrong))
+        reply = client.send(replace(request, headers=headers))
+        statuses[reply.status] += 1
+        assert reply.status in (401, 404, 405), reply
+        assert canary.encode() not in reply.body
+    client.close()
+    assert statuses[401] > N_REQUESTS // 20
+    for line in list(server.lines):
+        assert canary not in line
+        assert key.rpartition("_")[2] not in line
 
 
 def the_line_of(server, request_id):
@@ -157,15 +181,26 @@ def test_fifty_thousand_bad_rows_hold_nobody_up_longer_than_a_good_batch(running
     assert longest_lag(running.url, many, status=413) <= allowed
 
 
-DOCUMENTS = ("gateway", "churn", "clv")
+@pytest.fixture(scope="module")
+def closed(running, tmp_path_factory):
+    """A gateway that wants a key, and a key."""
+    folder = tmp_path_factory.mktemp("closed")
+    text, key = new_key("tester", SCOPES)
+    write_keys(folder / "keys.json", {key.id: key})
+    settings = {"API_KEYS_FILE": str(folder / "keys.json")}
+    with gateway(running.churn.url, running.clv.url, folder / "history.db", **settings) as server:
+        yield server, text
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", ["gateway", "gateway with a key", "gateway without a key", "churn", "clv"])
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
-def test_whatever_can_be_made_of_the_openapi_document_is_no_bug(running, name, mode):
-    server = servers_of(running)[name]
+def test_whatever_can_be_made_of_the_openapi_document_is_no_bug(running, closed, name, mode):
+    with_key, key = closed
+    server = with_key if name.startswith("gateway ") else servers_of(running)[name]
+    headers = {"Authorization": f"Bearer {key}"} if name == "gateway with a key" else None
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     n_cases = 0
+    statuses = set()
     for result in schema.get_all_operations():
         operation = result.ok()
 
@@ -180,9 +215,10 @@ def test_whatever_can_be_made_of_the_openapi_document_is_no_bug(running, name, m
         @given(operation.as_strategy(generation_mode=mode))
         def every_case(case):
             nonlocal n_cases
-            response = case.call(timeout=30)
+            response = case.call(timeout=30, headers=headers)
             n_cases += 1
             assert response.status_code < 500, (case, response.content)
+            statuses.add(response.status_code)
             if response.status_code >= 400:
                 assert len(response.content) <= MAX_REFUSAL_BYTES
 
@@ -190,4 +226,7 @@ def test_whatever_can_be_made_of_the_openapi_document_is_no_bug(running, name, m
         with suppress(Unsatisfiable):
             every_case()
     assert n_cases > 50
+    # Beyond signing in with a key that was made up, a key opens everything.
+    assert (200 in statuses) or name != "gateway with a key" or mode.value == "negative"
+    assert (401 in statuses) or name != "gateway without a key"
     assert server.process.poll() is None

@@ -2,6 +2,9 @@
 
 const TIMEOUT_MS = 15_000;
 
+/** Tells by `needed` that the API wants an API key, or that the session is over. */
+export const signInNeeded = new EventTarget();
+
 /** Something the server, or the way to it, could not do. */
 export class ApiError extends Error {
   /**
@@ -58,8 +61,9 @@ async function request(path, options = {}) {
   try {
     const response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!response.ok) throw await problemOf(response);
-    return { body: await response.json(), headers: response.headers };
+    return { body: response.status === 204 ? null : await response.json(), headers: response.headers };
   } catch (error) {
+    if (error.status === 401) signInNeeded.dispatchEvent(new Event('needed'));
     throw failureOf(error);
   }
 }
@@ -91,4 +95,29 @@ export async function predict(customer) {
  */
 export async function services() {
   return (await request('v1/services')).body.services;
+}
+
+/**
+ * Who the API takes us for.
+ * @returns {Promise<{mode: 'demo'|'keys', name: string|null, scopes: string[]}>} demo: no keys are in use
+ * @throws {ApiError} with status 401 when a key is needed
+ */
+export async function session() {
+  return (await request('v1/session')).body;
+}
+
+/**
+ * Sign in; the API answers with a cookie that scripts cannot read.
+ * @param {string} key an API key
+ * @returns {Promise<{mode: 'demo'|'keys', name: string|null, scopes: string[]}>}
+ * @throws {ApiError}
+ */
+export async function signIn(key) {
+  const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ key }) };
+  return (await request('v1/session', options)).body;
+}
+
+/** End the session. @throws {ApiError} */
+export async function signOut() {
+  await request('v1/session', { method: 'DELETE' });
 }

@@ -60,6 +60,8 @@ _CUSTOMERS: Final[Shape[list[Customer]]] = Shape(
 PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The body is not JSON, or a header not well formed", **PROBLEM},
+    401: {"description": "API keys are in use, and there is none, or one that is not known", **PROBLEM},
+    403: {"description": "The API key lacks the scope `predict`", **PROBLEM},
     413: {"description": "The body is too large", **PROBLEM},
     422: {"description": "A field is not valid; `errors` points to it", **PROBLEM},
     503: {"description": "A model service cannot answer; see Retry-After", **PROBLEM},

@@ -29,6 +29,7 @@ class FurnishedApp(FastAPI):
         lifespan: opens what the service needs and yields the state of its requests; ready from then on.
         direct: see `DirectRoutes`.
         extra_headers: see `Envelope`.
+        guard: stands between the envelope and whatever answers.
         outermost: puts something of a service's own around all of it.
     """
 
@@ -41,6 +42,7 @@ class FurnishedApp(FastAPI):
         lifespan: Lifespan,
         direct: Mapping[str, Handler] | None = None,
         extra_headers: ExtraHeaders = _no_extra_headers,
+        guard: Callable[[ASGIApp], ASGIApp] | None = None,
         outermost: Callable[[ASGIApp, HttpMetrics], ASGIApp] | None = None,
     ) -> None:
         lifecycle = Lifecycle()
@@ -69,7 +71,8 @@ class FurnishedApp(FastAPI):
         self.state.metrics = metrics
         install_problem_handlers(self)
         self.add_route("/metrics", metrics_endpoint, include_in_schema=False)
-        furniture: ASGIApp = Envelope(DirectRoutes(super().__call__, direct or {}), lifecycle, metrics, extra_headers)
+        answering: ASGIApp = DirectRoutes(super().__call__, direct or {})
+        furniture: ASGIApp = Envelope(guard(answering) if guard else answering, lifecycle, metrics, extra_headers)
         self._furniture = furniture if outermost is None else outermost(furniture, metrics)
         # Where the outermost can refuse a request before it is one, the server asks it.
         self.state.refuse_at_once = getattr(self._furniture, "refuse_at_once", None)

@@ -40,6 +40,8 @@ def render(request: Request, problem: Problem) -> Response:
     if request.url.path.startswith("/v2"):
         document["error"] = problem.detail
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="telelink"'
     return Response(_content(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 

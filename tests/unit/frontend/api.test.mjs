@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { ApiError, predict, services } from '../../../frontend/site/js/api.js';
+import { ApiError, predict, services, signIn, signInNeeded, signOut } from '../../../frontend/site/js/api.js';
 
 /** Answers every request with this until the test ends. */
 function answering(t, body, options = {}) {
@@ -56,4 +56,27 @@ test('a problem keeps what it says, and without one the status is what is told',
   t.mock.restoreAll();
   answering(t, broken(new TypeError('network error')), { status: 502, headers: { 'X-Request-ID': 'r2' } });
   await assert.rejects(predict({}), (error) => error.status === 502 && error.requestId === 'r2' && /502/.test(error.message));
+});
+
+test('whatever is refused for want of a key tells so, and nothing else does', async (t) => {
+  let told = 0;
+  const count = () => (told += 1);
+  signInNeeded.addEventListener('needed', count);
+  for (const [status, wanted] of [[403, 0], [503, 0], [401, 1]]) {
+    answering(t, '{}', { status });
+    await assert.rejects(services(), (error) => error.status === status);
+    t.mock.restoreAll();
+    assert.equal(told, wanted);
+  }
+  signInNeeded.removeEventListener('needed', count);
+});
+
+test('signing in sends the key in the body alone, and signing out has no answer to read', async (t) => {
+  const asked = t.mock.method(globalThis, 'fetch', async () => new Response('{"mode": "keys", "name": "crm", "scopes": []}'));
+  assert.equal((await signIn('tlk_1')).name, 'crm');
+  const [path, { method, body }] = asked.mock.calls[0].arguments;
+  assert.deepEqual([path, method, body], ['v1/session', 'POST', '{"key":"tlk_1"}']);
+  t.mock.restoreAll();
+  t.mock.method(globalThis, 'fetch', async () => new Response(null, { status: 204 }));
+  await signOut();
 });

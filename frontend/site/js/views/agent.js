@@ -39,7 +39,8 @@ export function startAgentView(store, { form, result }) {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const { errors, others } = errorsByField(error.fields);
-      outcome = { kind: 'error', error, others };
+      // For want of a key: the sign-in form stands here now, and what was typed is asked again after it.
+      outcome = error.status === 401 ? { kind: 'empty' } : { kind: 'error', error, others };
       if (mine === asked) showErrors(form, errors);
     }
     if (mine !== asked) return;
