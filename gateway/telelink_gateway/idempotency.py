@@ -71,6 +71,9 @@ def request_key(request: Request, body: bytes) -> RequestKey | None:
         raise MalformedIdempotencyKey(
             f'Send one key of 1 to {MAX_LENGTH} printable ASCII characters, as in Idempotency-Key: "8e03978e-40d5".'
         )
+    # Of whoever sends it: two clients that count from 1 know nothing of each other.
+    if caller := request.scope.get("caller"):
+        key = f"{caller}\n{key}"
     address = f"{request.url.path}?{request.url.query}\n".encode()
     return RequestKey(key, hashlib.sha256(address + body).digest())
 

@@ -5,7 +5,7 @@ Problem
 │   ├── MalformedJson 400     malformed_json
 │   │   └── NotUtf8 400       not_utf8
 │   └── MalformedIdempotencyKey 400 malformed_idempotency_key
-├── Unauthenticated 401     unauthenticated
+├── Unauthenticated 401       unauthenticated
 ├── Forbidden 403            forbidden
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed

@@ -120,6 +120,7 @@ class Guard:
                 key = self._access.key_of(scope["method"], dict(scope["headers"]))
                 if needed not in key.scopes:
                     raise Forbidden(f"This API key lacks the scope '{needed}'.")
+                scope["caller"] = key.name
             except Problem as problem:
                 scope["direct_route"] = _known_part(scope["path"])
                 response = render_problem(Request(scope, receive), problem)

@@ -249,8 +249,13 @@ class SqliteStore(SqlStore):
         """See `Store.scrub`. The log has the pages as they were; while somebody reads them, it is done later."""
         self._is_scrub_due = True
         with suppress(sqlite3.OperationalError):
-            (is_busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._is_scrub_due = bool(is_busy)
+            # Rows wait behind this: it is tried again soon, and not waited for.
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                (is_busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._is_scrub_due = bool(is_busy)
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1e3:.0f}")
 
     def tidy_up(self) -> None:
         """Copy SQLite's log into the file once it has grown by so many rows."""

@@ -222,6 +222,8 @@ class GroupCommitWriter:
             log.warning("history not tidied up", exc_info=True)
 
     def _settle(self, entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
+        # Whoever is told now may ask again before this thread goes on: what took long is over.
+        self._step_begun_at = time.monotonic()
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_tell, entries, outcome)
 

@@ -17,7 +17,8 @@ WALL_CLOCK = {
 }
 # Where a date is written down.
 DATED = ("gateway/telelink_gateway/history/", "gateway/telelink_gateway/routes/predictions.py")
-DATED += ("shared/telelink_shared/web/logging.py",)
+DATED += ("gateway/telelink_gateway/api_keys/keys.py", "gateway/telelink_gateway/idempotency.py")
+DATED += ("gateway/telelink_gateway/upstream/client.py", "shared/telelink_shared/web/logging.py")
 
 
 def uses_of_the_wall_clock(source):
