@@ -20,8 +20,9 @@ from telelink_shared.web.shedding import whole_post
 
 # From here the cap starts, and to here it comes back by itself. Two seconds of a hanging model service fit in it.
 USUAL: Final = 256
-# So many are answered at once whatever it takes: two full calls to a model service.
-LEAST: Final = 64
+# So many are let in whatever it takes. As requests_of_all in the frontend's server.conf.template: behind it nothing is
+# refused here that was let in there, which would cost both of them.
+LEAST: Final = 160
 MOST: Final = 1024
 # A cap that keeps this latency serves all that can be served: more in flight wait longer and are no more.
 USUAL_TARGET_S: Final = 0.1

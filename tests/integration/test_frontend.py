@@ -17,6 +17,7 @@ import pytest
 from support.builders import ROOT, a_customer
 from support.nginx import frontend, needs_nginx
 from support.servers import system, wait_until
+from telelink_gateway.admission import LEAST
 from telelink_gateway.routes.predictions import BATCH_LIMIT_BYTES, SINGLE_LIMIT_BYTES
 from telelink_gateway.security_headers import PAGE_CSP
 from telelink_shared.problem import catalogue
@@ -189,15 +190,20 @@ def test_a_client_may_have_128_requests_under_way(unused):
     assert_problem(answer_to("127.0.0.1", unused, "/predict", 9), 503, "gateway_unavailable")
 
 
-def test_all_clients_together_may_have_192_requests_under_way_and_probes_are_not_among_them(unused):
+def test_all_clients_together_may_have_160_requests_under_way_and_probes_are_not_among_them(unused):
     head = "/predict HTTP/1.1\r\nContent-Length: 9"
-    with under_way(unused, head, 128, client="127.0.0.1"), under_way(unused, head, 64, client="127.0.0.2"):
+    with under_way(unused, head, 128, client="127.0.0.1"), under_way(unused, head, 32, client="127.0.0.2"):
         for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
             assert_refused(answer_to("127.0.0.3", unused, path, 9))
         for client in ("127.0.0.1", "127.0.0.3"):
             for path in ("/health", "/livez", "/readyz"):
                 assert_problem(answer_to(client, unused, path, 0), 503, "gateway_unavailable")
     assert_problem(answer_to("127.0.0.3", unused, "/predict", 9), 503, "gateway_unavailable")
+
+
+def test_what_nginx_lets_in_the_gateway_lets_in_too():
+    template = (ROOT / "frontend" / "nginx" / "templates" / "server.conf.template").read_text()
+    assert {int(number) for number in re.findall(r"limit_conn requests_of_all (\d+);", template)} == {LEAST}
 
 
 def test_those_who_are_refused_at_once_are_told_to_come_back_at_different_times(unused):
