@@ -75,7 +75,7 @@ def test_a_name_like_no_other_stops_the_start_with_those_that_are_known(monkeypa
     ("name", "value"),
     [
         ("TELELINK_CHURN_URL", "ftp://user:hunter2@host"),  # pragma: allowlist secret
-        ("TELELINK_HISTORY_URL", "mysql://user:hunter2@host"),
+        ("TELELINK_HISTORY_URL", "mysql://user:hunter2@host"),  # pragma: allowlist secret
         ("TELELINK_HISTORY_URL", "postgresql://user@host/db?hunter2"),
     ],
 )
