@@ -499,6 +499,7 @@ def test_further_runs_and_a_roll_back_keep_the_key_and_say_none(live):
     for arguments in ((), ("gateway",), ("--rollback", "gateway"), ("churn-service",)):
         run = live.run(DEPLOY, *arguments)
         assert (run.returncode, keys_said(run)) == (0, []), run.output
+        assert "API key" not in run.output
     assert live.running() == ALL_OF_VERSION_1
     assert (live.folder / "keys").read_text() == "tlk_made_by_v1\n"
     assert live.env.read_text() == before
@@ -508,6 +509,15 @@ def test_a_service_alone_makes_no_key_as_no_gateway_starts(ready):
     run = ready.run(DEPLOY, "churn-service")
     assert (run.returncode, keys_said(run)) == (0, [])
     assert keys_said(ready.run(DEPLOY)) == ["tlk_made_by_v1"]
+
+
+def test_a_first_run_that_ends_before_the_key_is_made_leaves_that_to_the_next(ready, tmp_path):
+    whole = ready.copy(tmp_path / "whole").run(DEPLOY)
+    (step,) = steps_of(whole, r"\$ docker compose run ")
+    assert keys_said(ready.run(DEPLOY, OFF_AT=str(step))) == []
+    run = ready.run(DEPLOY)
+    assert (run.returncode, keys_said(run)) == (0, ["tlk_made_by_v1"])
+    assert ready.env.read_text().splitlines() == OURS
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
