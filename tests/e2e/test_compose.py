@@ -87,7 +87,7 @@ def test_model_services_are_on_an_internal_network_alone_and_only_the_frontend_h
     # This machine alone reaches it, and it says so.
     ((at,),) = published["frontend"].values()
     assert at["HostIp"] == "127.0.0.1"
-    lines = map(json.loads, project.run("logs", "--no-log-prefix", "gateway").splitlines())
+    lines = map(json.loads, docker("logs", project.inspect("gateway")["Id"]).splitlines())
     (said,) = [line for line in lines if line["event"].startswith("demo mode")]
     assert (said["level"], said["host"]) == ("info", "127.0.0.1")
 

@@ -223,7 +223,7 @@ def test_further_keys_are_made_as_the_readme_says(project, http, key):
     said = project.type_in(make_and_list)
     (theirs,) = re.findall(KEY, said)
     assert [line.split("\t")[2:] for line in said.splitlines()[1:]] == [
-        ["predict,history,admin", "admin"],
+        ["admin,history,predict", "admin"],
         ["predict", "crm"],
     ]
     as_crm = {"Authorization": f"Bearer {theirs}"}
