@@ -12,7 +12,8 @@ source "$here/lib.sh"
 readonly SERVICES=(churn-service clv-service gateway frontend)
 readonly WAIT_S=180
 # What docker-compose.yml takes from the environment, and must still see behind sudo.
-readonly SETTINGS=COMPOSE_PROJECT_NAME,IMAGE_PREFIX,HTTP_PORT,LOG_LEVEL,HIGH_VALUE_FROM_USD,TOP_VALUE_FROM_USD
+readonly SETTINGS=COMPOSE_PROJECT_NAME,IMAGE_PREFIX,HTTP_BIND,HTTP_PORT,LOG_LEVEL,HIGH_VALUE_FROM_USD,\
+TOP_VALUE_FROM_USD,API_KEYS_FILE,HISTORY_URL,HISTORY_PASSWORD_FILE,HISTORY_RETENTION_DAYS
 # The services that the last run replaced, one a line.
 readonly RECORD=var/replaced
 DOCKER=(docker)
@@ -38,6 +39,39 @@ check_docker() {
   docker info >/dev/null 2>&1 || DOCKER=(sudo "--preserve-env=$SETTINGS" docker)
   "${DOCKER[@]}" info >/dev/null 2>&1 || die "the Docker engine does not answer; run $here/setup-ec2.sh first"
   compose version >/dev/null 2>&1 || die "docker compose is not installed; run $here/setup-ec2.sh first"
+}
+
+# Writes down a setting that nobody has written down yet.
+keep() {
+  grep -qs "^$1=" .env && return
+  # Its last line may be one without an end.
+  [[ -z $(tail -c 1 .env 2>/dev/null) ]] || say >>.env
+  say "$1=$2" >>.env
+}
+
+# What compose hands to the gateway, wherever it has it from.
+told_to_gateway() { compose config gateway | awk -v name="$1:" '$1 == name {gsub(/"/, "", $2); print $2}'; }
+
+# This machine is there for others, so whoever asks it shows a key.
+close_to_strangers() {
+  keep HTTP_BIND 0.0.0.0
+  keep API_KEYS_FILE /data/api-keys.json
+  [[ -n $(told_to_gateway TELELINK_API_KEYS_FILE) || $(told_to_gateway TELELINK_PUBLISHED_AT) == 127.* ]] \
+    || die "without API_KEYS_FILE everybody could do everything; set it in .env, or HTTP_BIND=127.0.0.1"
+}
+
+# The first one: with a file that is not there the gateway does not start. Later ones are the operator's.
+make_first_key() {
+  local key
+  [[ " $* " == *" gateway "* && -n $(told_to_gateway TELELINK_API_KEYS_FILE) ]] || return 0
+  # shellcheck disable=SC2016  # the container's variable, not this shell's
+  key=$(compose run --rm --no-deps -T gateway sh -c '[ -e "$TELELINK_API_KEYS_FILE" ] || exec \
+    python -m telelink_gateway.api_keys create --name admin --scope predict --scope history --scope admin') \
+    || die "the first API key cannot be made; see above. What ran goes on running"
+  [[ -n $key ]] || return 0
+  say "" "The admin's API key, which is shown this once and opens everything:" "" "    $key" "" \
+    "Keep it where only the right people read. Sign in with it at the page, or send it as 'Authorization: Bearer KEY';" \
+    "how to make others and to revoke it: $here/README.md, API keys" ""
 }
 
 # Before it happens: a name too many is a roll back to what runs already.
@@ -122,6 +156,7 @@ main() {
   check_docker
   hold_lock "$here"
   cd "$here/../.."
+  close_to_strangers
   local services=("$@") down=()
   if ((! $#)) && [[ $take == take_the_one_before ]]; then
     [[ -s $RECORD ]] || die "no run has replaced anything yet; name the service to roll back"
@@ -134,6 +169,7 @@ main() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   "$take" "${services[@]}"
+  make_first_key "${services[@]}"
   for service in "${services[@]}"; do
     [[ -n ${SERVING[$service]:-} ]] || down+=("$service")
   done

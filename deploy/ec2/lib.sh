@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What both scripts share. Sourced, never run.
 
-say() { printf '%s\n' "$*"; }
+# A line for each argument.
+say() { printf '%s\n' "$@"; }
 
 die() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2

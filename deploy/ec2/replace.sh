@@ -180,7 +180,7 @@ try_beside() {
 # one listens. What then takes over has been tried at another port, which only this machine can ask.
 replace_frontend() {
   local old=$1
-  HTTP_PORT=127.0.0.1:0 try_beside frontend "$old"
+  HTTP_BIND=127.0.0.1 HTTP_PORT=0 try_beside frontend "$old"
   remove "$CANDIDATE"
   beside frontend "$old"
   record frontend

@@ -37,7 +37,7 @@ from telelink_shared.web.openapi import describe_bodies
 from telelink_shared.web.startup import StartupError
 
 VERSION = "2.1.0"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 log = structlog.get_logger()
 
@@ -100,9 +100,9 @@ def _access(settings: Settings) -> Access | None:
             raise StartupError(f"TELELINK_API_KEYS_FILE: {error}") from error
         log.info("API keys in use", keys=len(keyring))
         return Access(keyring, Sessions())
-    # In a container, too: it is reached from wherever its port is published to.
-    say = log.info if settings.host in _LOOPBACK else log.warning
-    say("demo mode: no API keys, whoever reaches this address may do everything", host=settings.host)
+    host = settings.published_at or settings.host
+    say = log.info if host in _LOOPBACK else log.warning
+    say("demo mode: no API keys, whoever reaches this address may do everything", host=host)
     return None
 
 

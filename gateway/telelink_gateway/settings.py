@@ -88,6 +88,11 @@ class Settings(ServiceSettings):
     api_keys_file: Path | None = Field(
         default=None, description="File of API keys; unset: demo mode, in which everybody may do everything"
     )
+    published_at: str | None = Field(
+        default=None,
+        description="Address of the machine at which others reach the gateway, where a container's port is published; "
+        "unset: the one to listen at",
+    )
     site_dir: Path | None = Field(
         default=None, description="Folder of the page, where no nginx serves it; unset: the page is not served"
     )

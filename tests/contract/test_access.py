@@ -80,7 +80,7 @@ def test_without_a_key_and_with_a_wrong_one_nothing_is_told_but_how(client, keys
 
 @pytest.mark.parametrize(
     ("method", "path", "scope"),
-    [("POST", "/predict", "predict"), ("GET", "/stats", "history"), ("DELETE", "/v1/history/c1", "admin")],
+    [("POST", "/predict", "predict"), ("GET", "/stats", "history"), ("POST", "/v1/erasures", "admin")],
 )
 def test_each_scope_opens_what_is_its_own(client, keys, method, path, scope):
     for name in SCOPES:

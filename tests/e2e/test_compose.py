@@ -1,6 +1,7 @@
 """The containers of docker-compose.yml on a real engine."""
 
 import json
+import secrets
 import select
 import socket
 import subprocess
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from support.builders import CHURN_MODELS, a_customer, some_customers
+from support.builders import CHURN_MODELS, ROOT, a_customer, some_customers
 from support.compose import SERVICES, composed, why_not
 from support.ledger import steady_requests
+from support.readme import commands
 from support.servers import system, wait_until
 from telelink_shared import artifact
 
@@ -82,6 +84,12 @@ def test_model_services_are_on_an_internal_network_alone_and_only_the_frontend_h
     assert json.loads(network.stdout)[0]["Internal"] is True
     published = {service: project.inspect(service)["HostConfig"]["PortBindings"] for service in SERVICES}
     assert [service for service, ports in published.items() if ports] == ["frontend"]
+    # This machine alone reaches it, and it says so.
+    ((at,),) = published["frontend"].values()
+    assert at["HostIp"] == "127.0.0.1"
+    lines = map(json.loads, project.run("logs", "--no-log-prefix", "gateway").splitlines())
+    (said,) = [line for line in lines if line["event"].startswith("demo mode")]
+    assert (said["level"], said["host"]) == ("info", "127.0.0.1")
 
 
 def test_images_hold_nothing_of_training(project):
@@ -178,6 +186,75 @@ def test_a_new_container_of_a_model_service_is_used_at_its_new_address_within_th
             lambda: http.post("/predict", json=a_customer()).status_code == 200, what="the new address", timeout_s=3
         )
     assert identity(project, "gateway") == front
+
+
+GATEWAY_README = ROOT / "gateway" / "README.md"
+
+
+@pytest.fixture
+def settings(project):
+    """The project's .env, and the gateway of before at the end."""
+    file = project.folder / ".env"
+    yield file
+    file.unlink()
+    project.up("gateway")
+
+
+def test_with_a_key_made_as_the_readme_says_nobody_gets_in_without_one_also_after_the_gateway_is_replaced(
+    project, http, settings
+):
+    use_keys, _ = commands(GATEWAY_README, "With compose")
+    (key,) = project.type_in(use_keys).split()
+    assert settings.read_text() == "API_KEYS_FILE=/data/api-keys.json\n"
+
+    def statuses():
+        asked = [http.post("/predict", json=a_customer(), headers=headers) for headers in ({}, as_crm)]
+        return [reply.status_code for reply in (*asked, http.get("/"), http.get("/stats", headers=as_crm))]
+
+    as_crm = {"Authorization": f"Bearer {key}"}
+    wait_until(lambda: statuses() == [401, 200, 200, 403], what="the gateway with keys", timeout_s=30)
+    project.run("rm", "--stop", "--force", "gateway")
+    project.up("gateway")
+    wait_until(lambda: statuses() == [401, 200, 200, 403], what="the next gateway", timeout_s=30)
+
+
+POSTGRES = "postgres:15"
+
+
+@pytest.fixture
+def database(project):
+    """The address at which the project's gateway finds PostgreSQL, and its password."""
+    if subprocess.run(["docker", "image", "inspect", POSTGRES], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"the engine has no {POSTGRES}: docker pull {POSTGRES}")
+    password = secrets.token_hex(16)
+    options = ("--detach", "--rm", f"--network={project.project}_public", "--tmpfs=/var/lib/postgresql/data")
+    user = ("--env=POSTGRES_USER=telelink", f"--env=POSTGRES_PASSWORD={password}")
+    container = docker("run", *options, *user, POSTGRES)
+    try:
+        yield container[:12], password
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+def test_with_postgresql_as_the_readme_says_predictions_are_kept_there(project, http, settings, database):
+    host, password = database
+    _, use_postgres = commands(GATEWAY_README, "With compose")
+    (project.folder / "password").write_text(password + "\n")
+    project.type_in(use_postgres.replace("db.example.com", host))
+
+    def is_stored():
+        return "x-prediction-id" in http.post("/predict", json=a_customer(customerId="kept")).headers
+
+    def rows():
+        query = "SELECT count(*) FROM predictions WHERE customer_id = 'kept'"
+        done = docker("exec", host, "psql", "--username=telelink", "--tuples-only", "--command", query)
+        return int(done)
+
+    wait_until(lambda: is_stored() and http.get("/health").json()["status"] == "healthy", what="healthy", timeout_s=30)
+    before = rows()
+    assert is_stored()
+    assert rows() == before + 1
+    assert password not in project.run("logs", "gateway")
 
 
 def test_many_large_uploads_at_once_are_refused_but_two_and_do_no_harm(project, http):

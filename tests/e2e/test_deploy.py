@@ -15,6 +15,7 @@ import pytest
 from support.builders import CHURN_MODELS, CLV_MODELS, ROOT, a_customer, write_fraction_of_churn
 from support.compose import SERVICES, composed, why_not
 from support.ledger import steady_requests
+from support.readme import commands
 from support.servers import wait_until
 from telelink_shared import artifact
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 PUBLIC_ADDRESS = "203.0.113.7"  # of a range that is for documents only
 # How often each model service is redeployed under load: the bar is three.
 N_ROUNDS = int(os.environ.get("REDEPLOY_ROUNDS", "1"))
+EC2_README = ROOT / "deploy" / "ec2" / "README.md"
+KEY = r"tlk_[0-9a-f]{12}_[\w-]{43}"
 MODELS = {"churn-service": ("churn", CHURN_MODELS), "clv-service": ("clv", CLV_MODELS)}
 
 
@@ -34,30 +37,39 @@ def unused_port():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def deployed(tmp_path_factory):
+    """A project, and what its first run said."""
     with composed(tmp_path_factory.mktemp("deploy"), start=False, http_port=unused_port()) as prepared:
         # Where the tests run on a machine of Amazon's, this one is not asked for its address.
-        commands = prepared.folder / "bin"
-        commands.mkdir()
-        (commands / "ec2-metadata").write_text(f"#!/bin/sh\necho 'public-ipv4: {PUBLIC_ADDRESS}'\n")
-        (commands / "ec2-metadata").chmod(0o755)
+        asked = prepared.folder / "bin" / "ec2-metadata"
+        asked.parent.mkdir()
+        asked.write_text(f"#!/bin/sh\necho 'public-ipv4: {PUBLIC_ADDRESS}'\n")
+        asked.chmod(0o755)
         done = deploy(prepared)
         assert done.returncode == 0, done.stdout
-        yield prepared
+        yield prepared, done.stdout
     kept = [f"{prepared.project}-{service}:before" for service in SERVICES]
     subprocess.run(["docker", "image", "rm", "--force", *kept], capture_output=True, check=False)
     unnamed = f"label=com.docker.compose.project={prepared.project}"
     subprocess.run(["docker", "image", "prune", "--force", "--filter", unnamed], capture_output=True, check=True)
 
 
-def environ(project):
-    return project.environ | {"PATH": f"{project.folder / 'bin'}:{os.environ['PATH']}"}
+@pytest.fixture
+def project(deployed):
+    return deployed[0]
+
+
+@pytest.fixture
+def key(deployed):
+    """As a header: the key that the first run made, and said once."""
+    (text,) = re.findall(KEY, deployed[1])
+    return {"Authorization": f"Bearer {text}"}
 
 
 def starting(project, *arguments):
     return subprocess.Popen(
         [project.folder / "deploy" / "ec2" / "deploy.sh", *arguments],
-        env=environ(project),
+        env=project.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,8 +84,8 @@ def deploy(project, *arguments):
 
 
 @pytest.fixture
-def http(project):
-    with httpx.Client(base_url=project.url, trust_env=False, timeout=20) as client:
+def http(project, key):
+    with httpx.Client(base_url=project.url, headers=key, trust_env=False, timeout=20) as client:
         yield client
 
 
@@ -177,20 +189,6 @@ def identities(project, *services):
     return {service: (each["Id"], each["State"]["StartedAt"]) for service, each in described.items()}
 
 
-def commands_of_the_readme(heading):
-    """The blocks of shell commands below a heading."""
-    text = (ROOT / "deploy" / "ec2" / "README.md").read_text()
-    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
-    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-
-
-def type_in(project, commands):
-    done = subprocess.run(
-        ["bash", "-ec", commands], cwd=project.folder, env=environ(project), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def others_than(service):
     return tuple(each for each in SERVICES if each != service)
 
@@ -205,16 +203,44 @@ def test_everything_is_built_started_and_healthy_and_what_has_not_changed_is_lef
     assert again.stdout.splitlines()[-1] == f"TeleLink Customer Analytics: http://{PUBLIC_ADDRESS}:{port}"
 
 
+def test_it_is_there_for_others_and_asks_everybody_for_a_key_of_which_it_makes_and_says_the_first(project, http, key):
+    ((published,),) = project.inspect("frontend")["HostConfig"]["PortBindings"].values()
+    assert published["HostIp"] == "0.0.0.0"
+    stranger = httpx.post(f"{project.url}/predict", json=a_customer(), trust_env=False)
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "unauthenticated")
+    assert http.get("/v1/session").json() == {
+        "mode": "keys",
+        "name": "admin",
+        "scopes": ["predict", "history", "admin"],
+    }
+    again = deploy(project)
+    assert re.findall(KEY, again.stdout) == []
+    assert http.get("/stats").status_code == 200
+
+
+def test_further_keys_are_made_as_the_readme_says(project, http, key):
+    (make_and_list,) = commands(EC2_README, "API keys")
+    said = project.type_in(make_and_list)
+    (theirs,) = re.findall(KEY, said)
+    assert [line.split("\t")[2:] for line in said.splitlines()[1:]] == [
+        ["predict,history,admin", "admin"],
+        ["predict", "crm"],
+    ]
+    as_crm = {"Authorization": f"Bearer {theirs}"}
+    wait_until(lambda: http.get("/v1/policy", headers=as_crm).status_code == 200, what="the new key")
+    assert http.get("/stats", headers=as_crm).status_code == 403
+
+
 @pytest.mark.parametrize("number", range(N_ROUNDS))
 @pytest.mark.parametrize("service", MODELS)
 def test_a_model_service_is_redeployed_under_load_without_a_failed_or_a_mixed_or_a_lost_reply(
-    project, http, service, number
+    project, http, key, service, number
 ):
     model = MODELS[service][0]
     before, old = identities(project, *others_than(service)), versions(http)
     new = old | {model: release_next_version(project, service)}
     name = f"{model}-{number}"
-    with steady_requests(project.url, name=name) as ledger:
+    with steady_requests(project.url, name=name, headers=key) as ledger:
         ledger.wait_for_more(40)
         done = deploy(project, service)
         ledger.wait_for_more(120)
@@ -232,10 +258,10 @@ def test_a_model_service_is_redeployed_under_load_without_a_failed_or_a_mixed_or
     print(f"\n{service}: 0 failed of {len(ledger)}, slowest {1e3 * slowest:.0f} ms")
 
 
-def test_the_gateway_is_redeployed_under_load_without_a_failed_or_a_lost_reply(project):
+def test_the_gateway_is_redeployed_under_load_without_a_failed_or_a_lost_reply(project, key):
     before = identities(project, *others_than("gateway"))
     with changed_line(project.folder / "gateway" / "telelink_gateway" / "__init__.py", '"""', '""" '):
-        with steady_requests(project.url, name="gateway") as ledger:
+        with steady_requests(project.url, name="gateway", headers=key) as ledger:
             ledger.wait_for_more(40)
             done = deploy(project, "gateway")
             ledger.wait_for_more(120)
@@ -246,11 +272,11 @@ def test_the_gateway_is_redeployed_under_load_without_a_failed_or_a_lost_reply(p
     assert identities(project, *others_than("gateway")) == before
 
 
-def test_a_new_frontend_costs_the_moment_in_which_the_port_changes_hands(project):
+def test_a_new_frontend_costs_the_moment_in_which_the_port_changes_hands(project, key):
     before = identities(project, *others_than("frontend"))
     page = project.folder / "frontend" / "site" / "index.html"
     with changed_line(page, "</html>", "</html><!-- new -->"):
-        with steady_requests(project.url, name="frontend") as ledger:
+        with steady_requests(project.url, name="frontend", headers=key) as ledger:
             ledger.wait_for_more(40)
             done = deploy(project, "frontend")
             ledger.wait_for_more(120)
@@ -277,10 +303,10 @@ def test_a_new_frontend_costs_the_moment_in_which_the_port_changes_hands(project
     ],
 )
 def test_what_is_not_right_is_refused_in_one_line_and_the_version_before_never_stops_answering(
-    project, http, fault, reason
+    project, http, key, fault, reason
 ):
     before, then = identities(project, *SERVICES), versions(http)
-    with steady_requests(project.url, name=fault.__name__) as ledger, fault(project):
+    with steady_requests(project.url, name=fault.__name__, headers=key) as ledger, fault(project):
         done = deploy(project, "churn-service")
     assert done.returncode == 1, done.stdout
     assert re.fullmatch(
@@ -302,10 +328,10 @@ def test_what_is_not_right_is_refused_in_one_line_and_the_version_before_never_s
         "the one before answers",
     ],
 )
-def test_killed_at_any_moment_no_request_fails_and_the_next_run_makes_it_whole(project, http, moment):
+def test_killed_at_any_moment_no_request_fails_and_the_next_run_makes_it_whole(project, http, key, moment):
     name = f"killed-{abs(hash(moment))}"
     version = release_next_version(project)
-    with steady_requests(project.url, name=name) as ledger:
+    with steady_requests(project.url, name=name, headers=key) as ledger:
         with starting(project, "churn-service") as process:
             for line in process.stdout:
                 if re.search(moment, line):
@@ -320,21 +346,22 @@ def test_killed_at_any_moment_no_request_fails_and_the_next_run_makes_it_whole(p
     assert versions(http)["churn"] == version
 
 
-def test_it_is_rolled_back_as_the_readme_says(project, http):
+def test_it_is_rolled_back_as_the_readme_says(project, http, key):
     old, before = versions(http), identities(project, *others_than("churn-service"))
     release_next_version(project)
-    (commands,) = commands_of_the_readme("Roll back")
-    with steady_requests(project.url, name="rolled-back") as ledger:
+    (roll_back,) = commands(EC2_README, "Roll back")
+    with steady_requests(project.url, name="rolled-back", headers=key) as ledger:
         assert deploy(project, "churn-service").returncode == 0
         assert versions(http) != old
-        type_in(project, commands)
+        said = project.type_in(roll_back)
+    assert re.findall(KEY, said) == []
     assert ledger.failed == []
     assert versions(http) == old
     assert identities(project, *others_than("churn-service")) == before
 
 
 def test_a_backup_made_as_the_readme_says_brings_back_what_was_there(project, http):
-    backup, restore = commands_of_the_readme("The history, and its backup")
+    backup, restore = commands(EC2_README, "The history, and its backup")
 
     def customers():
         reply = http.get("/stats")
@@ -345,10 +372,10 @@ def test_a_backup_made_as_the_readme_says_brings_back_what_was_there(project, ht
 
     add("kept")
     then = customers()
-    type_in(project, backup)
+    project.type_in(backup)
     add("came after")
     assert customers() == then + 1
-    type_in(project, restore)
+    project.type_in(restore)
     wait_until(lambda: customers() == then, what="the history of the backup", timeout_s=30)
     add("written to what was restored")
     assert customers() == then + 1

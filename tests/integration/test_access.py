@@ -69,11 +69,22 @@ def test_a_key_is_made_used_and_revoked_without_a_restart_and_a_spoilt_file_chan
         )
 
 
-@pytest.mark.parametrize(("host", "level"), [("127.0.0.1", "info"), ("0.0.0.0", "warning")])
-def test_demo_mode_is_said_in_one_line_and_aloud_where_others_could_reach_it(tmp_path, host, level):
-    with started(tmp_path, HOST=host) as server:
+@pytest.mark.parametrize(
+    ("where", "level"),
+    [
+        ({"HOST": "127.0.0.1"}, "info"),
+        ({"HOST": "0.0.0.0"}, "warning"),
+        # As in containers.
+        ({"HOST": "0.0.0.0", "PUBLISHED_AT": "127.0.0.1"}, "info"),
+        ({"HOST": "0.0.0.0", "PUBLISHED_AT": "[::1]"}, "info"),
+        ({"HOST": "0.0.0.0", "PUBLISHED_AT": "0.0.0.0"}, "warning"),
+        ({"HOST": "0.0.0.0", "PUBLISHED_AT": ""}, "warning"),
+    ],
+)
+def test_demo_mode_is_said_in_one_line_and_aloud_where_others_could_reach_it(tmp_path, where, level):
+    with started(tmp_path, **where) as server:
         said = [line for line in lines_of(server) if line["event"].startswith("demo mode")]
-    assert [line["level"] for line in said] == [level]
+    assert [(line["level"], line["host"]) for line in said] == [(level, where.get("PUBLISHED_AT") or where["HOST"])]
 
 
 def test_with_keys_nothing_is_said_of_demo_mode(tmp_path):

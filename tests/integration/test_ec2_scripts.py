@@ -272,7 +272,7 @@ def test_the_gateway_keeps_its_way_to_the_models_while_it_gets_its_name(live):
 
 def test_a_new_frontend_is_tried_at_another_port_that_nobody_else_can_ask(live):
     live.release("frontend", "v2")
-    run = live.run(DEPLOY, "frontend", HTTP_PORT="0.0.0.0:8080")
+    run = live.run(DEPLOY, "frontend", HTTP_PORT="8080")
     assert run.returncode == 0, run.output
     tried, new, old = "frontend-5", "frontend-6", "frontend-4"
     assert changes_of(run)[-10:] == [
@@ -296,27 +296,27 @@ def test_a_new_frontend_is_tried_at_another_port_that_nobody_else_can_ask(live):
 def test_a_tried_frontend_publishes_on_loopback(live):
     live.release("frontend", "v2")
     step = steps_of(live.copy(live.folder.with_name("whole")).run(DEPLOY, "frontend"), r"\$ docker start ")[0]
-    live.run(DEPLOY, "frontend", OFF_AT=str(step), HTTP_PORT="0.0.0.0:8080")
+    live.run(DEPLOY, "frontend", OFF_AT=str(step), HTTP_PORT="8080")
     tried = max((live.folder / "containers").glob("frontend-*"), key=lambda path: int(path.name.split("-")[-1]))
     assert tried.read_text().split()[-1] == "127.0.0.1:0"
 
 
 @pytest.mark.parametrize(
-    ("published", "told", "address"),
+    ("bind", "port", "told", "address"),
     [
-        ("0.0.0.0:8080", "203.0.113.7", "http://203.0.113.7:8080"),
-        ("[::]:80", "203.0.113.7", "http://203.0.113.7"),
-        ("0.0.0.0:80", "not available", "http://localhost"),
-        ("127.0.0.1:8081", "203.0.113.7", "http://localhost:8081"),
-        ("0.0.0.0:8080", None, "http://localhost:8080"),
+        ("0.0.0.0", "8080", "203.0.113.7", "http://203.0.113.7:8080"),
+        ("[::]", "80", "203.0.113.7", "http://203.0.113.7"),
+        ("0.0.0.0", "80", "not available", "http://localhost"),
+        ("127.0.0.1", "8081", "203.0.113.7", "http://localhost:8081"),
+        ("0.0.0.0", "8080", None, "http://localhost:8080"),
     ],
 )
-def test_the_address_is_the_machines_public_one_where_there_is_one(ready, published, told, address):
+def test_the_address_is_the_machines_public_one_where_there_is_one(ready, bind, port, told, address):
     if told is None:
         (ready.folder / "bin" / "ec2-metadata").unlink()
     else:
         ready.write("public-ipv4", told)
-    run = ready.run(DEPLOY, HTTP_PORT=published)
+    run = ready.run(DEPLOY, HTTP_BIND=bind, HTTP_PORT=port)
     assert run.output.splitlines()[-1] == f"TeleLink Customer Analytics: {address}"
 
 
@@ -328,7 +328,7 @@ def test_a_service_without_the_page_says_what_is_missing(ready):
 
 def test_in_the_login_of_the_set_up_docker_is_asked_as_root_and_settings_still_reach_compose(machine):
     machine.run(SETUP)
-    run = machine.run(DEPLOY, HTTP_PORT="0.0.0.0:8080", IMAGE_PREFIX="other")
+    run = machine.run(DEPLOY, HTTP_PORT="8080", IMAGE_PREFIX="other")
     assert run.returncode == 0, run.output
     assert [call for call in run.calls if call.startswith("$ docker")] == ["$ docker info"]
     assert run.output.splitlines()[-1].endswith("http://203.0.113.7:8080")
@@ -336,7 +336,8 @@ def test_in_the_login_of_the_set_up_docker_is_asked_as_root_and_settings_still_r
 
 
 def test_every_setting_of_the_compose_file_gets_past_sudo():
-    preserved = re.search(r"^readonly SETTINGS=(\S+)$", (EC2 / DEPLOY).read_text(), re.MULTILINE)[1].split(",")
+    script = (EC2 / DEPLOY).read_text().replace("\\\n", "")
+    preserved = re.search(r"^readonly SETTINGS=(\S+)$", script, re.MULTILINE)[1].split(",")
     used = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert set(preserved) == used | {"COMPOSE_PROJECT_NAME"}
 
@@ -468,6 +469,97 @@ def test_when_the_one_before_is_not_healthy_either_that_is_said(live):
     live.write("containers/churn-service-1", "churn-service bad1 exited unless-stopped churn-service 80\n")
     live.release("churn-service", "bad2")
     assert "neither what was built now nor what ran before is healthy" in error_of(live.run(DEPLOY, "churn-service"))
+
+
+# --- deploy.sh, who may ask ---
+
+OURS = ["HTTP_BIND=0.0.0.0", "API_KEYS_FILE=/data/api-keys.json"]
+
+
+def keys_said(run):
+    return re.findall(r"tlk_\w+", run.output)
+
+
+def test_the_first_run_lets_the_world_in_makes_a_key_before_the_gateway_starts_and_says_it_once(ready):
+    run = ready.run(DEPLOY)
+    assert keys_said(run) == ["tlk_made_by_v1"]
+    assert "Sign in with it at the page" in run.output
+    assert "tlk_" not in " ".join(run.calls)  # what a command is given, others on the machine can see
+    assert ready.env.read_text().splitlines() == OURS
+    made, up = (
+        next(number for number, call in enumerate(run.calls) if f"compose {verb} " in call) for verb in ("run", "up")
+    )
+    assert made < up
+    assert {path.read_text().split()[-1] for path in (ready.folder / "containers").iterdir()} == {"0.0.0.0:80"}
+
+
+def test_further_runs_and_a_roll_back_keep_the_key_and_say_none(live):
+    before = live.env.read_text()
+    live.release("gateway", "v2")
+    for arguments in ((), ("gateway",), ("--rollback", "gateway"), ("churn-service",)):
+        run = live.run(DEPLOY, *arguments)
+        assert (run.returncode, keys_said(run)) == (0, []), run.output
+        assert "API key" not in run.output
+    assert live.running() == ALL_OF_VERSION_1
+    assert (live.folder / "keys").read_text() == "tlk_made_by_v1\n"
+    assert live.env.read_text() == before
+
+
+def test_a_service_alone_makes_no_key_as_no_gateway_starts(ready):
+    run = ready.run(DEPLOY, "churn-service")
+    assert (run.returncode, keys_said(run)) == (0, [])
+    assert keys_said(ready.run(DEPLOY)) == ["tlk_made_by_v1"]
+
+
+def test_a_first_run_that_ends_before_the_key_is_made_leaves_that_to_the_next(ready, tmp_path):
+    whole = ready.copy(tmp_path / "whole").run(DEPLOY)
+    (step,) = steps_of(whole, r"\$ docker compose run ")
+    assert keys_said(ready.run(DEPLOY, OFF_AT=str(step))) == []
+    run = ready.run(DEPLOY)
+    assert (run.returncode, keys_said(run)) == (0, ["tlk_made_by_v1"])
+    assert ready.env.read_text().splitlines() == OURS
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_what_is_written_down_already_stays_and_what_is_missing_gets_a_line_of_its_own(ready, end):
+    ready.env.write_text("HTTP_PORT=8080\nAPI_KEYS_FILE=/data/others.json" + end)
+    run = ready.run(DEPLOY)
+    assert run.returncode == 0, run.output
+    theirs = ["HTTP_PORT=8080", "API_KEYS_FILE=/data/others.json"]
+    assert ready.env.read_text().splitlines() == [*theirs, "HTTP_BIND=0.0.0.0"]
+
+
+def test_what_the_example_of_settings_has_is_no_way_around(ready):
+    ready.env.write_text((ROOT / ".env.example").read_text())
+    run = ready.run(DEPLOY)
+    assert (run.returncode, keys_said(run)) == (0, ["tlk_made_by_v1"])
+    assert ready.env.read_text().splitlines()[-2:] == OURS
+
+
+@pytest.mark.parametrize("how", ["in .env", "in the environment"])
+def test_nobody_is_let_in_without_keys_but_this_machine_itself(live, how):
+    more = {}
+    if how == "in .env":
+        live.env.write_text("HTTP_BIND=0.0.0.0\nAPI_KEYS_FILE=\n")
+    else:
+        more = {"API_KEYS_FILE": ""}
+    live.release("gateway", "v2")
+    assert error_of(live.run(DEPLOY, **more)) == (
+        "deploy.sh: without API_KEYS_FILE everybody could do everything; set it in .env, or HTTP_BIND=127.0.0.1"
+    )
+    assert live.running() == ALL_OF_VERSION_1
+    (live.folder / "keys").unlink()
+    run = live.run(DEPLOY, HTTP_BIND="127.0.0.1", **(more or {"API_KEYS_FILE": ""}))
+    assert (run.returncode, keys_said(run)) == (0, [])
+
+
+def test_a_key_that_cannot_be_made_ends_it_before_anything_is_replaced(live):
+    (live.folder / "keys").unlink()
+    live.write("no-room", "")
+    live.release("gateway", "v2")
+    run = live.run(DEPLOY)
+    assert error_of(run) == "deploy.sh: the first API key cannot be made; see above. What ran goes on running"
+    assert (live.running(), live.image("gateway")) == (ALL_OF_VERSION_1, "v1")
 
 
 # --- deploy.sh, ended anywhere ---

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from support.builders import ROOT, a_customer
+from support.readme import README, commands
 from support.servers import clean_environ, wait_until
 
 pytestmark = [
@@ -80,6 +81,7 @@ def test_the_page_and_the_api_are_there_and_at_the_end_no_process_is_left(tmp_pa
         url = f"http://localhost:{port}"
         assert "TeleLink Customer Analytics" in httpx.get(url, trust_env=False).text
         assert httpx.post(f"{url}/predict", json=a_customer(), trust_env=False).status_code == 200
+        assert log.read_text().count("demo mode") == 1
         assert len(processes_of(run_id)) >= 5  # make, the launcher and three services
         if end == "ctrl-c":
             os.killpg(process.pid, signal.SIGINT)  # what a terminal does
@@ -88,6 +90,27 @@ def test_the_page_and_the_api_are_there_and_at_the_end_no_process_is_left(tmp_pa
         process.wait(timeout=20)
         wait_until(lambda: not processes_of(run_id), what="every process to be gone", timeout_s=20)
         assert "Traceback" not in log.read_text()
+
+
+def test_with_a_key_made_as_the_readme_says_nobody_gets_in_without_one(tmp_path):
+    (block,) = commands(README, "API keys")
+    *before, start = block.splitlines()
+    assert start == "make run"
+    script = "\n".join([*before, 'printf "%s\\n" "$TELELINK_API_KEYS_FILE"']).replace("=var/", f"={tmp_path}/var/")
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=True
+    )
+    key, file = done.stdout.split()
+    port = free_port()
+    with make_run(port, tmp_path, TELELINK_API_KEYS_FILE=file) as (process, _, log):
+        started(process, log)
+        assert "demo mode" not in log.read_text()
+
+        def status(**headers):
+            url = f"http://localhost:{port}/predict"
+            return httpx.post(url, json=a_customer(), headers=headers, trust_env=False).status_code
+
+        assert (status(), status(Authorization=f"Bearer {key}")) == (401, 200)
 
 
 def test_a_taken_port_gives_one_clear_line(tmp_path):

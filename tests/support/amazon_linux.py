@@ -22,7 +22,7 @@ PLUGIN = "the compose plugin\n"
 # What handles text and files in the folder is the real thing.
 _REAL = (
     *("awk", "basename", "bash", "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "ln", "mkdir"),
-    *("mktemp", "rm", "sed", "sha256sum", "sort", "timeout", "wc"),
+    *("mktemp", "rm", "sed", "sha256sum", "sort", "tail", "timeout", "wc"),
 )
 
 # Each stub notes its call, as root with a # before it, and may be where the machine is switched off.
@@ -85,6 +85,15 @@ _STUBS = {
         [[ -n ${AS_ROOT:-} || " $(cat "$MACHINE/login-groups") " == *" docker "* ]] || exit 1
         if [[ $1 == compose && ! -e docker-compose.yml ]]; then echo "no configuration file" >&2; exit 14; fi
         cd "$MACHINE"
+        # As compose does: the environment first, then the last line of .env.
+        setting() {
+          if [[ -v $1 ]]; then echo "${!1}"; else sed -n "s/^$1=//p" telelink/.env 2>/dev/null | tail -n 1; fi
+        }
+        published() {
+          local bind port
+          bind=$(setting HTTP_BIND) port=$(setting HTTP_PORT)
+          echo "${bind:-127.0.0.1}:${port:-80}"
+        }
         # A container is a file: of which service, of which image, created, running or exited, its restart policy, the
         # names that it has on the network, and the port that it publishes.
         image() { echo "images/${IMAGE_PREFIX:-telelink}-$1:latest"; }
@@ -92,7 +101,7 @@ _STUBS = {
         of_container() { read -r service image status policy names port <"containers/$1"; }
         write() { echo "$service $image $status $policy $names $port" >"containers/$1"; }
         make() {
-          service=$1 image=$(cat "$(image "$1")") status=created policy=unless-stopped names=$1 port=${HTTP_PORT:-80}
+          service=$1 image=$(cat "$(image "$1")") status=created policy=unless-stopped names=$1 port=$(published)
           echo >>made
           made=$1-$(wc -l <made)
           write "$made"
@@ -120,6 +129,18 @@ _STUBS = {
             for each in churn-service clv-service gateway frontend; do
               [[ $4 == *-service && $4 != "$each" ]] || echo "${IMAGE_PREFIX:-telelink}-$each"
             done ;;
+          "compose config gateway")
+            bind=$(setting HTTP_BIND)
+            printf '      %s: "%s"\n' TELELINK_API_KEYS_FILE "$(setting API_KEYS_FILE)" \
+              TELELINK_PUBLISHED_AT "${bind:-127.0.0.1}" ;;
+          # Which image made it, and what it printed, is all that there is to a key.
+          "compose run --rm --no-deps -T gateway sh -c "*)
+            read -r image <"$(image gateway)"
+            [[ $* == *"[ -e "*"python -m telelink_gateway.api_keys create --name admin "* ]] || exit 64
+            [[ ! -e no-room ]] || { echo "No space left on device" >&2; exit 1; }
+            [[ ! -e keys ]] || exit 0
+            echo "tlk_made_by_$image" >keys
+            cat keys ;;
           "compose config --hash "*) echo "$4 hash-of-$4" ;;
           "compose build "*)
             [[ $(cat "source/$3") != broken* ]] || { echo "RUN pip install: failed" >&2; exit 17; }
@@ -140,7 +161,7 @@ _STUBS = {
             done
             [[ -z ${failed:-} ]] ;;
           "compose ps --all --quiet "*) of "$5" ;;
-          "compose port frontend 8080") [[ -n $(of frontend) ]] && echo "${HTTP_PORT:-0.0.0.0:80}" ;;
+          "compose port frontend 8080") [[ -n $(of frontend) ]] && published ;;
           "inspect --format "*)
             format=$3
             for each in "${@:4}"; do of_container "$each"; told "$each"; done ;;
@@ -217,6 +238,7 @@ class Machine:
         self.root = folder / "root"
         self.scripts = folder / "telelink" / "deploy" / "ec2"
         self.swap_file = self.root / "swapfile"
+        self.env = folder / "telelink" / ".env"
         self.fstab = self.root / "etc" / "fstab"
         self.plugin = self.root / "usr/local/lib/docker/cli-plugins/docker-compose"
         if like is None:

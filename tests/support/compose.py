@@ -37,7 +37,7 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True)
 class Composed:
-    """A running project.
+    """A running project; what its tests need of commands is in the folder's `bin`.
 
     Attributes:
         folder: the copy of the repository that it was built from.
@@ -53,7 +53,16 @@ class Composed:
     def environ(self) -> dict[str, str]:
         """What `docker compose` is to see."""
         names = {"COMPOSE_PROJECT_NAME": self.project, "IMAGE_PREFIX": self.project}
-        return os.environ | names | {"HTTP_PORT": str(self.http_port)}
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return os.environ | names | {"HTTP_PORT": str(self.http_port), "PATH": path}
+
+    def type_in(self, commands: str) -> str:
+        """What these commands print, typed in the folder."""
+        done = subprocess.run(
+            ["bash", "-ec", commands], cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def run(self, *arguments: str) -> str:
         """`docker compose …`; its output. Fails with what it said."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from support.builders import CHURN_MODELS, CLV_MODELS, ROOT
@@ -32,6 +33,12 @@ _NAMES = {"f1": "F1", "r2": "R²", "mae_usd": "mean absolute error", "rmse_usd":
 def examples(text: str) -> list[tuple[str, str]]:
     """Each command of the README that has a reply under it, and that reply."""
     return _EXAMPLE.findall(text)
+
+
+def commands(path: Path, heading: str) -> list[str]:
+    """The blocks of shell commands between a heading of a README and the next one."""
+    (section,) = re.findall(rf"^#+ {heading}\n(.*?)(?=^#+ )", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
 def reply(command: str, url: str) -> Any:

@@ -26,23 +26,18 @@ _OF_V1: Final[dict[str, Scope | None]] = {
     "what-if": "predict",
     "policy": "predict",
     "services": "predict",
-    "jobs": "predict",
-    "history": "history",
+    "erasures": "admin",
     "session": None,
 }
-_CHANGED_BY_ADMINS: Final = frozenset({"history"})
 
 
-def scope_needed(method: str, path: str) -> Scope | None:
+def scope_needed(path: str) -> Scope | None:
     """What a request needs; None for what anybody may see: the page, the documentation, probes, what errors mean."""
     if path in _OF_PATHS:
         return _OF_PATHS[path]
     if path != "/v1" and not path.startswith("/v1/"):
         return None
-    name = path[4:].partition("/")[0]
-    if name in _CHANGED_BY_ADMINS and method not in _SAFE_METHODS:
-        return "admin"
-    return _OF_V1.get(name, "admin")
+    return _OF_V1.get(path[4:].partition("/")[0], "admin")
 
 
 def _known_part(path: str) -> str:
@@ -114,7 +109,7 @@ class Guard:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Hand on what has the scope that it needs."""
-        needed = scope_needed(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        needed = scope_needed(scope["path"]) if scope["type"] == "http" else None
         if needed is not None:
             try:
                 key = self._access.key_of(scope["method"], dict(scope["headers"]))

@@ -15,6 +15,7 @@ import telelink_gateway.settings
 from support.builders import CHURN_MODELS, CLV_MODELS, ROOT
 from telelink_churn.definition import CHURN
 from telelink_clv.definition import CLV
+from telelink_gateway.api_keys.guard import scope_needed
 from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, VARIANT_OUTPUT
 from telelink_shared.web.settings import PREFIX
 
@@ -139,6 +140,24 @@ def test_the_gateways_table_of_endpoints_is_complete():
     rows = table(section(read("gateway"), "Endpoints"), "endpoint")
     listed = {endpoint for row in rows for endpoint in code(row[0])}
     assert listed == described | {"GET /docs", "GET /redoc", "GET /openapi.json", "GET /metrics"}
+
+
+def test_the_gateways_table_of_scopes_is_what_its_guard_asks_for():
+    paths = json.loads(GATEWAY_OPENAPI.read_text(encoding="utf-8"))["paths"]
+    closed = {path: scope_needed(path) for path in paths if scope_needed(path) is not None}
+    rows = table(section(read("gateway"), "API keys"), "scope")
+    told = {path: code(scope)[0] for scope, opens in rows for path in code(opens) if path != "/v1"}
+    assert told == closed
+
+
+def test_the_example_of_settings_names_all_that_the_compose_file_reads():
+    used = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    # Of use where several copies run on one machine.
+    assert set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)) == used - {"IMAGE_PREFIX"}
+    # A copy of it changes nothing: not even an empty value is in force.
+    in_force = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    assert in_force == {"HTTP_PORT": "80", "LOG_LEVEL": "info"}
 
 
 def test_the_gateways_table_of_includes_is_complete():

@@ -91,10 +91,10 @@ def test_the_settings_do_not_show_a_password(tmp_path):
     assert "hunter2" not in f"{settings!r} {settings} {settings.history_password}"
 
 
-@pytest.mark.parametrize("name", ["CHURN_URL", "PORT", "HIGH_VALUE_FROM_USD", "SITE_DIR", "HISTORY_URL"])
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch, name):
-    monkeypatch.setenv(f"TELELINK_{name}", "")
-    assert getattr(Settings.load(), name.lower()) == Settings.model_fields[name.lower()].default
+    monkeypatch.setenv(f"TELELINK_{name.upper()}", "")
+    assert getattr(Settings.load(), name) == Settings.model_fields[name].default
 
 
 def test_a_slash_at_the_end_of_an_address_makes_no_difference(monkeypatch):
