@@ -1,6 +1,7 @@
 """The containers of docker-compose.yml on a real engine."""
 
 import json
+import re
 import secrets
 import select
 import socket
