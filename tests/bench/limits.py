@@ -18,7 +18,7 @@ from bench.measuring import Rounds, ratios, rounds, run, typical
 from bench.predicting import MANY, warm_up
 from bench.report import Part, number, table
 from bench.setting import BATCHES, Setting
-from bench.stands import ECHO, RELAY, Stand, Stands
+from bench.stands import ECHO, RELAY, RELAY_OVER_HTTPX, Stand, Stands
 from support.builders import CHURN_MODELS, raw_columns
 from telelink_churn.definition import CHURN
 from telelink_shared.customer import COLUMNS, Customer, row_of
@@ -81,20 +81,23 @@ def _steps(setting: Setting) -> dict[str, float]:
 def _relay_table(seen: dict[int, Rounds]) -> str:
     rows = []
     for connections, runs in seen.items():
-        relay, echo = runs[RELAY], runs[ECHO]
-        times, medians = (
-            sorted(ratios(relay, echo, figure)) for figure in (lambda run: run.load.rate, lambda run: run.load.p50_ms)
-        )
-        rows.append(
-            [
-                str(connections),
-                number(typical(relay, lambda run: run.load.rate)),
-                number(typical(echo, lambda run: run.load.rate)),
-                number(times[len(times) // 2]),
-                number(medians[len(medians) // 2]),
-            ]
-        )
-    return table(["connections", "relay, requests/s", "echo, requests/s", "times echo", "median, times echo's"], rows)
+        echo = runs[ECHO]
+        for name in (RELAY, RELAY_OVER_HTTPX):
+            relay = runs[name]
+            times, medians = (
+                sorted(ratios(relay, echo, figure))
+                for figure in (lambda run: run.load.rate, lambda run: run.load.p50_ms)
+            )
+            rows.append(
+                [
+                    f"{name}, {connections}",
+                    number(typical(relay, lambda run: run.load.rate)),
+                    number(typical(echo, lambda run: run.load.rate)),
+                    number(times[len(times) // 2]),
+                    number(medians[len(medians) // 2]),
+                ]
+            )
+    return table(["connections", "requests/s", "echo's", "times echo", "median, times echo's"], rows)
 
 
 def _run(stand: Stand, *, setting: Setting, connections: int) -> Any:
@@ -105,12 +108,11 @@ def measure(setting: Setting) -> Part:
     """Relay and echo, and the steps of a row."""
     n_rows = max(BATCHES)
     with Stands(setting.folder) as start:
-        relay, echo = start.relay(), start.echo()
-        warm_up([relay, echo], setting)
+        stands = [start.relay(), start.relay(over_httpx=True), start.echo()]
+        echo = stands[-1]
+        warm_up(stands, setting)
         seen = {
-            connections: rounds(
-                [relay, echo], setting.n_rounds, partial(_run, setting=setting, connections=connections)
-            )
+            connections: rounds(stands, setting.n_rounds, partial(_run, setting=setting, connections=connections))
             for connections in (MANY, 1)
         }
         body = setting.batch_body(n_rows)
@@ -125,7 +127,8 @@ def measure(setting: Setting) -> Part:
         [
             "The relay (`tests/bench/relay.py`) validates, asks two services that answer a constant, all who ask "
             "meanwhile in one call over a connection that is kept, and answers a constant: no HTTP library, no "
-            "deadline, no check, no decision, no history, no log, no metrics.",
+            "deadline, no check, no decision, no history, no log, no metrics. Over httpx, its calls are the gateway's "
+            "own, and nothing else is.",
             _relay_table(seen),
             f"What a row of {n_rows:,} takes at the least, each step alone in one thread, against echo's answer to the "
             "same request:",

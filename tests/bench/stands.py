@@ -18,6 +18,7 @@ OURS = "ours"
 ECHO = "echo"
 ONE_PROCESS = "one process"
 RELAY = "relay"
+RELAY_OVER_HTTPX = "relay over httpx"
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,15 @@ class Stands:
         """What people write by hand."""
         return self._reference(ONE_PROCESS, "bench.one_process")
 
-    def relay(self) -> Stand:
+    def relay(self, *, over_httpx: bool = False) -> Stand:
         """The least that a gateway can do."""
         folder = self._folders.new()
         services = [self._stack.enter_context(python("bench.constant", "/", folder)) for _ in range(2)]
         churn, clv = services
-        return self._reference(RELAY, "bench.relay", {"BENCH_CHURN_URL": churn.url, "BENCH_CLV_URL": clv.url})
+        extra = {"BENCH_CHURN_URL": churn.url, "BENCH_CLV_URL": clv.url}
+        if not over_httpx:
+            return self._reference(RELAY, "bench.relay", extra)
+        return self._reference(RELAY_OVER_HTTPX, "bench.relay", {**extra, "BENCH_OVER_HTTPX": "1"})
 
     def _reference(self, name: str, module: str, extra: Mapping[str, str] | None = None) -> Stand:
         process = self._stack.enter_context(python(module, "/readyz", self._folders.new(), extra=extra))

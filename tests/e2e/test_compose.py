@@ -1,6 +1,7 @@
 """The containers of docker-compose.yml on a real engine."""
 
 import json
+import re
 import secrets
 import select
 import socket
@@ -278,7 +279,7 @@ def test_many_large_uploads_at_once_are_refused_but_two_and_do_no_harm(project, 
         for each in answered():
             reply = each.recv(4096).decode()
             assert reply.startswith("HTTP/1.1 429 ")
-            assert "Retry-After: 2\r\n" in reply
+            assert re.search(r"^Retry-After: [0-9]+\r$", reply, re.MULTILINE)
     finally:
         for each in connections:
             each.close()

@@ -67,6 +67,8 @@ CODES = {
     DOWN: "connect",
     DEAF: "timeout",
 }
+# The bytes that were not promised may be met by the next call on that connection first.
+ALSO = {"promises_too_little": "protocol"}
 # Of the clients, and the gateway's to each service.
 IDLE_CONNECTIONS = N_CALLERS + 2 * MAX_CALLS
 # Room for what an allocator keeps.
@@ -242,7 +244,7 @@ def test_a_fault_of_one_service(setting, fault):
     assert setting.durations_s(unharmed)[98] <= OPEN_P99_S
     degraded = [entry for entry in setting.ledger if "X-Degraded" in entry.reply.headers]
     assert len(degraded) >= 50
-    assert setting.told()["last_error"] == CODES[fault]
+    assert setting.told()["last_error"] in (CODES[fault], ALSO.get(fault))
 
     proxy.end()
     ended = time.monotonic()

@@ -167,6 +167,8 @@ class SqliteStore(SqlStore):
             connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
             # Copying the log into the file waits for the disk; `tidy_up` does it when nobody waits.
             connection.execute("PRAGMA wal_autocheckpoint = 0")
+            # What undoes a statement of many rows that fails half way; else each such statement makes a file for it.
+            connection.execute("PRAGMA temp_store = MEMORY")
             # What is deleted is overwritten with zeros.
             connection.execute("PRAGMA secure_delete = ON")
         except BaseException:

@@ -48,7 +48,9 @@ class GroupCommitWriter:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[_Entry] | None] = queue.SimpleQueue()
+        self._submitted: list[_Entry] = []
+        self._n_submitted_rows = 0
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
         self._trouble: str | None = None
         self._step_begun_at: float | None = None
@@ -67,6 +69,7 @@ class GroupCommitWriter:
         try:
             yield writer
         finally:
+            writer._hand_over()
             writer._queue.put(None)
             # A database that never answers must not keep the process from its end.
             await asyncio.to_thread(writer._thread.join, _STOP_S)
@@ -105,9 +108,24 @@ class GroupCommitWriter:
         if trouble is not None:
             raise NotStoring(trouble)
         done = self._loop.create_future()
-        self._queue.put(_Entry(work, done))
-        async with asyncio.timeout_at(deadline):
+        self._submitted.append(_Entry(work, done))
+        if len(self._submitted) == 1:
+            # With all else that this turn of the loop brings: the thread wakes up once, for one transaction.
+            self._loop.call_soon(self._hand_over)
+        self._n_submitted_rows += len(work.rows) if isinstance(work, Group) else 0
+        if self._n_submitted_rows >= _MAX_ROWS_PER_COMMIT:
+            self._hand_over()
+        # As asyncio.timeout_at, for a third of its price.
+        timer = self._loop.call_at(deadline, _too_late, done)
+        try:
             return await done
+        finally:
+            timer.cancel()
+
+    def _hand_over(self) -> None:
+        submitted, self._submitted, self._n_submitted_rows = self._submitted, [], 0
+        if submitted:
+            self._queue.put(submitted)
 
     def _open_first(self) -> None:
         try:
@@ -141,7 +159,7 @@ class GroupCommitWriter:
 
     def _carry_out(self, entries: Sequence[_Entry | None]) -> bool:
         """Commit the rows, then take the steps; tells whether there is more to come."""
-        wanted = [entry for entry in entries if entry is not None and not entry.done.cancelled()]
+        wanted = [entry for entry in entries if entry is not None and not entry.done.done()]
         groups = [entry for entry in wanted if isinstance(entry.work, Group)]
         with self._timed():
             if groups:
@@ -154,23 +172,25 @@ class GroupCommitWriter:
         return entries[-1] is not None
 
     def _take(self) -> list[_Entry | None]:
-        """Whatever has come in, once there is something."""
+        """Whatever has come in, once there is something; None at its end: there will be no more."""
         while True:
             try:
-                entries = [self._queue.get(timeout=None if self._trouble is None else _RETRY_S)]
+                submitted = self._queue.get(timeout=None if self._trouble is None else _RETRY_S)
                 break
             except queue.Empty:
                 self._reopen()
+        entries: list[_Entry | None] = []
         n_rows = 0
-        while (entry := entries[-1]) is not None:
-            n_rows += len(entry.work.rows) if isinstance(entry.work, Group) else 0
+        while submitted is not None:
+            entries += submitted
+            n_rows += sum(len(entry.work.rows) for entry in submitted if isinstance(entry.work, Group))
             if n_rows >= _MAX_ROWS_PER_COMMIT:
-                break
+                return entries
             try:
-                entries.append(self._queue.get_nowait())
+                submitted = self._queue.get_nowait()
             except queue.Empty:
-                break
-        return entries
+                return entries
+        return [*entries, None]
 
     def _write(self, entries: Sequence[_Entry], *, is_last_try: bool = False) -> None:
         if self._trouble is not None:
@@ -228,9 +248,14 @@ class GroupCommitWriter:
             self._loop.call_soon_threadsafe(_tell, entries, outcome)
 
 
+def _too_late(done: asyncio.Future[Any]) -> None:
+    if not done.done():
+        done.set_exception(TimeoutError())
+
+
 def _tell(entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
     for position, entry in enumerate(entries):
-        if entry.done.cancelled():
+        if entry.done.done():  # nobody waits any more
             continue
         if isinstance(outcome, Exception):
             entry.done.set_exception(outcome)

@@ -244,7 +244,9 @@ async def _respond(
     is_batch: bool,
 ) -> Response:
     """The reply to whoever asked about these customers, stored; or the one that their key already has."""
-    prediction_id, created_at_ms = new_id(), now_ms()
+    created_at_ms = now_ms()
+    # Ids of one time lie together in the index of the history: a commit rewrites one page of it, not one for each id.
+    prediction_id = f"{created_at_ms:012x}{new_id()[12:]}"
     rows = _history_rows(customers, outcome, prediction_id, created_at_ms)
     replies = [_shape(position, outcome, includes) for position in range(len(customers))]
     body = to_json({"predictions": replies, "count": len(replies)} if is_batch else replies[0])

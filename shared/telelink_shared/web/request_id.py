@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Final, NamedTuple, Self
 
@@ -13,9 +13,23 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+_ID_BYTES: Final = 16
+_IDS_AT_ONCE: Final = 256
+
+
+def _random_ids() -> Iterator[str]:
+    # The system is asked for many at once: a call for each takes longer than all else about it.
+    while True:
+        drawn = os.urandom(_ID_BYTES * _IDS_AT_ONCE).hex()
+        yield from (drawn[at : at + 2 * _ID_BYTES] for at in range(0, len(drawn), 2 * _ID_BYTES))
+
+
+_ids: Final = _random_ids()
+
+
 def new_id() -> str:
-    """Thirty-two hexadecimal digits that nobody else draws."""
-    return os.urandom(16).hex()
+    """Thirty-two hexadecimal digits that nobody else draws. For one thread: that of the event loop."""
+    return next(_ids)
 
 
 def is_request_id(value: bytes) -> bool:

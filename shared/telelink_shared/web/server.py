@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telelink_shared.web.health import Lifecycle
 from telelink_shared.web.logging import configure_logging
+from telelink_shared.web.protocol import WholeReplies
 from telelink_shared.web.settings import ServiceSettings
 from telelink_shared.web.shedding import shedding_protocol
 from telelink_shared.web.startup import StartupError
@@ -121,7 +122,7 @@ def _serve(service: str, settings_type: type[S], create_app: Callable[[S], FastA
         host, port = listener.getsockname()[:2]
         config = uvicorn.Config(
             _one_line_on_failed_start(app),
-            http=shedding_protocol(refuse) if (refuse := app.state.refuse_at_once) else "httptools",
+            http=shedding_protocol(refuse) if (refuse := app.state.refuse_at_once) else WholeReplies,
             ws="none",
             log_config=None,
             access_log=False,

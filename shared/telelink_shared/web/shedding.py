@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from telelink_shared.web.protocol import WholeReplies
 
 Refuse: TypeAlias = Callable[[bytes], bytes | None]
 """From what came in where a request begins to the whole reply, or to None: it takes the usual way."""
@@ -45,10 +45,10 @@ def _value(head: bytes, data: bytes, name: bytes) -> bytes:
     return b"" if at < 0 else data[at + len(name) : head.index(b"\r\n", at + 2)].strip()
 
 
-def shedding_protocol(refuse: Refuse) -> type[HttpToolsProtocol]:
+def shedding_protocol(refuse: Refuse) -> type[WholeReplies]:
     """The server's protocol, which asks `refuse` first wherever a request may begin."""
 
-    class Shedding(HttpToolsProtocol):
+    class Shedding(WholeReplies):
         is_within_request = False
 
         def on_message_begin(self) -> None:
@@ -64,7 +64,8 @@ def shedding_protocol(refuse: Refuse) -> type[HttpToolsProtocol]:
             if self.is_within_request or not is_free or (reply := refuse(data)) is None:
                 super().data_received(data)
                 return
-            self.transport.write(reply)
+            self.together.write(reply)
+            self.together.send()
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

@@ -204,9 +204,9 @@ def test_no_body_holds_the_gateway_up_longer_than_a_good_batch_of_full_size(body
     "body",
     [
         b'{"inputs":[' + b"{}," * 3_000_000 + b"{}]}",
-        b'{"inputs":[{"data":[' + b"[]," * 190_000 + b"0]}]}",
+        b'{"inputs":[{"data":[' + b"[]," * 120_000 + b"0]}]}",
         b'{"inputs":[{"name":"state","shape":[1],"datatype":"BYTES","data":[' + b"0," * 8_000_000 + b"0]}]}",
-        b"{" + b",".join(b'"%x":0' % number for number in range(390_000)) + b"}",
+        b"{" + b",".join(b'"%x":0' % number for number in range(245_000)) + b"}",
     ],
     ids=["tensors", "lists", "values", "members"],
 )
@@ -215,7 +215,7 @@ def test_no_body_holds_a_model_service_up_longer_than_a_few_good_batches(body):
     assert len(body) < routes.BODY_LIMIT_BYTES
     gc.disable()
     try:
-        # Four hundred thousand small objects against two hundred thousand numbers.
+        # A quarter of a million small objects against two hundred thousand numbers.
         assert cpu_s(V2, body) < 12 * cpu_s(V2, good)
     finally:
         gc.enable()

@@ -53,7 +53,7 @@ export function answerCard({ prediction, missing, storedAs }) {
       </dl>
       <div class="notice advice ${tone}"><h3>What to do</h3><p><strong>${codeWord}</strong> ${text}</p></div>
       <p class="quiet">Answered by ${answeredBy(prediction.models)}.
-        ${storedAs ? `Kept in the history as ${storedAs.slice(0, 8)}.` : 'Not kept: the history cannot be written right now.'}
+        ${storedAs ? `Kept in the history as …${storedAs.slice(-8)}.` : 'Not kept: the history cannot be written right now.'}
         What these models do not know: <a href="#notes">see below</a>.</p>
     </div>`;
 }

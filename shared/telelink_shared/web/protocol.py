@@ -1,0 +1,57 @@
+"""The server's HTTP protocol, which sends the head and the body of a reply together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class _Together:
+    """A transport that sends at once what is written in one turn of the event loop.
+
+    The server writes the head of a reply, then its body. Sent apart, they cost a system call more, and whoever reads
+    them wakes up twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        """Send it when `send` is called, or when this turn of the loop is over."""
+        if not self._parts:
+            self._loop.call_soon(self.send)
+        self._parts.append(data)
+
+    def send(self) -> None:
+        """Send what has been written."""
+        parts, self._parts = self._parts, []
+        if parts and not self.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Send what has been written, and close."""
+        self.send()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class WholeReplies(HttpToolsProtocol):
+    """See the module."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by the event loop."""
+        self.together = _Together(transport, self.loop)
+        super().connection_made(self.together)  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        """Called by the server."""
+        self.together.send()
+        super().on_response_complete()
