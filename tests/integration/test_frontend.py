@@ -183,7 +183,7 @@ def test_a_client_may_send_two_large_bodies_at_once_and_all_clients_together_fou
 
 def test_a_client_may_have_128_requests_under_way(unused):
     with under_way(unused, "/predict HTTP/1.1\r\nContent-Length: 9", 128):
-        for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
+        for path in ("/predict", "/batch-predict", "/v1/erasures", "/index.html"):
             assert_refused(answer_to("127.0.0.1", unused, path, 9))
         assert_problem(answer_to("127.0.0.2", unused, "/predict", 9), 503, "gateway_unavailable")
         assert httpx.get(f"{unused}/nginx-health", trust_env=False).status_code == 204
@@ -193,7 +193,7 @@ def test_a_client_may_have_128_requests_under_way(unused):
 def test_all_clients_together_may_have_160_requests_under_way_and_probes_are_not_among_them(unused):
     head = "/predict HTTP/1.1\r\nContent-Length: 9"
     with under_way(unused, head, 128, client="127.0.0.1"), under_way(unused, head, 32, client="127.0.0.2"):
-        for path in ("/predict", "/batch-predict", "/v1/jobs", "/index.html"):
+        for path in ("/predict", "/batch-predict", "/v1/erasures", "/index.html"):
             assert_refused(answer_to("127.0.0.3", unused, path, 9))
         for client in ("127.0.0.1", "127.0.0.3"):
             for path in ("/health", "/livez", "/readyz"):
