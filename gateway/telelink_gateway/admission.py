@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from telelink_gateway.security_headers import security_headers
 from telelink_shared.problem import MEDIA_TYPE, Overloaded
 from telelink_shared.web.envelope import Headers
+from telelink_shared.web.protocol import HANG_UP
 from telelink_shared.web.request_id import RequestIds, is_request_id, new_id
 from telelink_shared.web.shedding import whole_post
 
@@ -140,13 +142,31 @@ class Admission:
             started = self._clock()
             self.in_flight += 1
             try:
-                await self._app(scope, receive, send)
+                await self._answer(scope, receive, send)
             finally:
                 self.in_flight -= 1
                 if scope["path"] in _SINGLE:
                     self.limit.note(started)
         else:
             await self._refuse(scope, send, "single")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For as long as somebody waits for it: what nobody waits for any more takes nobody's place."""
+        has_hung_up = False
+        task = asyncio.current_task()
+        assert task is not None
+
+        def hang_up() -> None:
+            nonlocal has_hung_up
+            has_hung_up = True
+            task.cancel()
+
+        scope[HANG_UP] = hang_up
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not has_hung_up:
+                raise
 
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         n_bytes = _n_bytes(scope)
@@ -157,7 +177,7 @@ class Admission:
         self.in_flight += 1
         self.batch_bytes += n_bytes
         try:
-            await self._app(scope, receive, send)
+            await self._answer(scope, receive, send)
         finally:
             self.in_flight -= 1
             self.batch_bytes -= n_bytes

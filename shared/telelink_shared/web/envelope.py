@@ -5,6 +5,7 @@ One layer, and outside of the framework: whatever answers a request, a handler o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
@@ -22,6 +23,9 @@ ExtraHeaders: TypeAlias = Callable[[Scope, Headers], Iterable[tuple[bytes, bytes
 
 # Asked every few seconds by machines: counted, not logged.
 _PROBES: Final = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+CLIENT_GONE: Final = 499
+"""What the log and the metrics say of a request whose client did not wait for the reply, as nginx does."""
 
 log = structlog.get_logger()
 
@@ -63,6 +67,9 @@ class Envelope:
         self._metrics.begin()
         try:
             await self._app(scope, receive, send_in_envelope)
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
         finally:
             duration_s = time.perf_counter() - started
             # Labels must stay few: addresses that no route has share one.

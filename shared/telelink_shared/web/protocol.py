@@ -1,11 +1,15 @@
-"""The server's HTTP protocol, which sends the head and the body of a reply together."""
+"""The server's HTTP protocol: sends head and body of a reply together, and tells when a client has hung up."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HANG_UP: Final = "hang_up"
+"""In the scope of a request: what is to be called when its client has gone before the reply was there."""
 
 
 class _Together:
@@ -50,6 +54,15 @@ class WholeReplies(HttpToolsProtocol):
         """Called by the event loop."""
         self.together = _Together(transport, self.loop)
         super().connection_made(self.together)  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        cycle = self.cycle
+        is_waited_for = cycle is not None and not cycle.response_complete
+        super().connection_lost(exc)
+        hang_up: Callable[[], None] | None = cycle.scope.get(HANG_UP) if is_waited_for else None  # type: ignore[assignment]
+        if hang_up is not None:
+            hang_up()
 
     def on_response_complete(self) -> None:
         """Called by the server."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from telelink_gateway.admission import BATCH_BYTES, EXEMPT, LEAST, MOST, USUAL, USUAL_TARGET_S, Admission, Limit
 from telelink_shared.problem import MEDIA_TYPE
+from telelink_shared.web.protocol import HANG_UP
 from telelink_shared.web.shedding import Head, whole_post
 
 
@@ -220,6 +221,18 @@ async def test_a_request_that_fails_or_is_given_up_gives_its_place_back():
     door.tasks.pop().cancel()
     await asyncio.sleep(0)
     assert (admission.in_flight, door.admission.in_flight) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/batch-predict", "/stats"])
+async def test_whoever_hangs_up_gives_the_place_back_at_once_and_without_an_error(path):
+    door = Door()
+    scope = a_scope(path)
+    await door.ask(scope)
+    (task,) = door.tasks
+    scope[HANG_UP]()
+    await asyncio.gather(task)
+    assert door.inner.waiting[0].cancelled()
+    await door.end()
 
 
 async def test_what_is_no_request_is_handed_on():

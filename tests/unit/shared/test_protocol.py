@@ -5,7 +5,7 @@ import socket
 
 import uvicorn
 
-from telelink_shared.web.protocol import WholeReplies
+from telelink_shared.web.protocol import HANG_UP, WholeReplies
 
 LONG = 3 * 1024 * 1024
 
@@ -27,7 +27,13 @@ async def app(scope, receive, send):
 
 
 class Serving:
-    """The application on a free port; `go` lets /parts go on, `sent` is what each write was given."""
+    """The application on a free port.
+
+    Attributes:
+        go: lets /parts go on.
+        hung_up: set by a client that left before its reply.
+        sent: what each write was given.
+    """
 
     async def __aenter__(self):
         self.go = asyncio.Event()
@@ -39,7 +45,10 @@ class Serving:
                 write = self.together._transport.write
                 self.together._transport = Recorded(transport, lambda data: (sent.append(bytes(data)), write(data)))
 
+        self.hung_up = asyncio.Event()
+
         async def with_go(scope, receive, send):
+            scope[HANG_UP] = self.hung_up.set
             await app(scope | {"state": {"go": self.go}}, receive, send)
 
         listener = socket.create_server(("127.0.0.1", 0))
@@ -107,6 +116,16 @@ async def test_a_long_reply_arrives_whole():
         got, _, writer = await asked(serving, "/long", lambda got: len(got) > LONG)
         writer.close()
     assert got.partition(b"\r\n\r\n")[2] == b"x" * LONG
+
+
+async def test_a_client_that_hangs_up_before_its_reply_is_told_to_whoever_asked():
+    async with Serving() as serving:
+        _, _, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        assert not serving.hung_up.is_set()
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            await serving.hung_up.wait()
+        serving.go.set()
 
 
 async def test_the_last_reply_of_a_connection_is_sent_before_it_is_closed():
