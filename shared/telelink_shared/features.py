@@ -101,12 +101,12 @@ def _codes(column: str, values: Sequence[object]) -> Codes:
     return np.fromiter((known[value] for value in values), dtype=np.intp, count=len(values))
 
 
-def _bad_number(raw: Mapping[str, Sequence[object]]) -> BadColumn:
+def _bad_number(raw: Mapping[str, Sequence[Any]]) -> BadColumn:
     """The first of these columns that holds something else than numbers of a sensible size."""
     for column, values in raw.items():
         if bad := sum(type(value) not in _NUMBER_TYPES for value in values):
             return BadColumn(column, "must be numbers", n_rows=bad)
-        if bad := sum(value is not None and abs(value) > _LARGEST for value in values):  # type: ignore[arg-type]
+        if bad := sum(value is not None and abs(value) > _LARGEST for value in values):
             return BadColumn(column, f"must be numbers of at most {_LARGEST:,.0f}", n_rows=bad)
     raise AssertionError("no column is at fault")
 

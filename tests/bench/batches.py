@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.answers import in_batch, must_be_stored
-from bench.measuring import Rounds, Run, ratios, rounds, run, typical
+from bench.measuring import Rounds, Run, cpu_of, ratios, rounds, run, typical
 from bench.predicting import warm_up
 from bench.report import Bar, Part, number, table
 from bench.setting import BATCHES, Setting
@@ -47,10 +47,7 @@ def _rows(seen: Rounds, n_rows: int) -> list[list[str]]:
             number(n_rows * typical(runs, lambda each: each.load.rate)),
             number(typical(runs, lambda each: each.load.p50_ms)),
             number(typical(runs, lambda each: each.total_cpu_ms)),
-            ", ".join(
-                f"{part} {number(typical(runs, lambda each, part=part: each.cpu_ms[part]))}"  # type: ignore[misc]
-                for part in runs[0].cpu_ms
-            ),
+            ", ".join(f"{part} {number(typical(runs, cpu_of(part)))}" for part in runs[0].cpu_ms),
         ]
         for name, runs in seen.items()
     ]

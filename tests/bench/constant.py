@@ -14,6 +14,7 @@ _REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class _Constant(asyncio.Protocol):
+    # override: a TCP connection's transport is always of this kind.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._buffer = b""

@@ -77,6 +77,16 @@ def run(stand: Stand, path: str, bodies: Path, *, connections: int, seconds: flo
     )
 
 
+def cpu_of(part: str) -> Callable[[Run], float]:
+    """The figure: CPU milliseconds a request of one part."""
+    return lambda run: run.cpu_ms[part]
+
+
+def calls_of(service: str) -> Callable[[Run], float]:
+    """The figure: calls to one service for 1,000 requests."""
+    return lambda run: run.upstream_calls[service]
+
+
 Rounds = Mapping[str, Sequence[Run]]
 """Runs by the stand's name, as many for each."""
 

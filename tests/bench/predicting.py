@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.answers import in_batch, must_agree, must_be_stored, one_by_one
-from bench.measuring import Rounds, Run, ratios, rounds, run, typical
+from bench.measuring import Rounds, Run, calls_of, cpu_of, ratios, rounds, run, typical
 from bench.report import Bar, Part, number, table
 from bench.setting import Setting
 from bench.stands import ECHO, ONE_PROCESS, OURS, Stand, Stands
@@ -66,7 +66,7 @@ def _part(seen: dict[int, Rounds]) -> Part:
         *(
             Bar(
                 f"64 connections: calls to the {service} for 1,000 requests",
-                typical(many[OURS], lambda each, service=service: each.upstream_calls[service]),  # type: ignore[misc]
+                typical(many[OURS], calls_of(service)),
                 at_most=100,
             )
             for service in sorted(many[OURS][0].upstream_calls)
@@ -87,7 +87,7 @@ def _p99(run: Run) -> float:
     return run.load.p99_ms
 
 
-def _bar(seen: Rounds, reference: str, figure, what: str, **limit: float) -> Bar:  # type: ignore[no-untyped-def]
+def _bar(seen: Rounds, reference: str, figure: Callable[[Run], float], what: str, **limit: float) -> Bar:
     found = ratios(seen[OURS], seen[reference], figure)
     return Bar(what, found[len(found) // 2], spread=(found[0], found[-1]), **limit)
 
@@ -110,5 +110,5 @@ def _rates(seen: Rounds) -> str:
 
 def _costs(runs: Sequence[Run]) -> str:
     parts = runs[0].cpu_ms
-    cells = [number(typical(runs, lambda each, part=part: each.cpu_ms[part])) for part in parts]  # type: ignore[misc]
+    cells = [number(typical(runs, cpu_of(part))) for part in parts]
     return table(["of ours", *parts], [["CPU s for 1,000 requests", *cells]])

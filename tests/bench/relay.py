@@ -69,6 +69,7 @@ class _OverASocket(asyncio.Protocol):
         self._waiting: list[asyncio.Future[None]] = []
         self._asked: list[asyncio.Future[None]] = []
 
+    # override: a TCP connection's transport is always of this kind.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 

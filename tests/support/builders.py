@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from telelink_shared import artifact
 from telelink_shared.artifact import Encoding, Golden, Manifest, Variant
 from telelink_shared.calibration import SCORES
-from telelink_shared.customer import ELEVEN, MINUTES, USAGE
+from telelink_shared.customer import ELEVEN, EXAMPLE, MINUTES, USAGE
 from telelink_shared.serving.definition import ModelDefinition, Output
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,19 +22,7 @@ CLV_MODELS = ROOT / "clv-service" / "models"
 
 def a_customer(**fields: Any) -> dict[str, Any]:
     """The documented request of POST /predict, with these fields instead; None leaves one out."""
-    customer = {
-        "accountLength": 128,
-        "state": "CA",
-        "areaCode": "415",
-        "internationalPlan": "no",
-        "voiceMailPlan": "yes",
-        "numberOfVmailMessages": 25,
-        "totalDayCalls": 110,
-        "totalEveCalls": 85,
-        "totalNightCalls": 95,
-        "totalIntlCalls": 3,
-        "customerServiceCalls": 1,
-    } | fields
+    customer = EXAMPLE | fields
     return {name: value for name, value in customer.items() if value is not None}
 
 

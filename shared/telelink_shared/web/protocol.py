@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -50,19 +50,20 @@ class _Together:
 class WholeReplies(HttpToolsProtocol):
     """See the module."""
 
+    # override: a TCP connection's transport is always of this kind, as the server's own signature says too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop."""
         self.together = _Together(transport, self.loop)
-        super().connection_made(self.together)  # type: ignore[arg-type]
+        # What it does not do itself, it has from the transport.
+        super().connection_made(cast("asyncio.Transport", self.together))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         cycle = self.cycle
         is_waited_for = cycle is not None and not cycle.response_complete
         super().connection_lost(exc)
-        hang_up: Callable[[], None] | None = cycle.scope.get(HANG_UP) if is_waited_for else None  # type: ignore[assignment]
-        if hang_up is not None:
-            hang_up()
+        if is_waited_for and (hang_up := cycle.scope.get(HANG_UP)) is not None:
+            cast("Callable[[], None]", hang_up)()
 
     def on_response_complete(self) -> None:
         """Called by the server."""
