@@ -161,7 +161,8 @@ def _reasons(answer: Answer | None, position: int, row: Row, effect: Effect) -> 
     }
 
 
-def _shape(position: int, outcome: Outcome, includes: frozenset[str]) -> dict[str, Any]:
+def shape(position: int, outcome: Outcome, includes: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What is told about one of the customers: `PredictionReply`, and the objects that were asked for."""
     prediction = outcome.predictions[position]
     decision = prediction.decision
     reply: dict[str, Any] = {
@@ -248,7 +249,7 @@ async def _respond(
     # Ids of one time lie together in the index of the history: a commit rewrites one page of it, not one for each id.
     prediction_id = f"{created_at_ms:012x}{new_id()[12:]}"
     rows = _history_rows(customers, outcome, prediction_id, created_at_ms)
-    replies = [_shape(position, outcome, includes) for position in range(len(customers))]
+    replies = [shape(position, outcome, includes) for position in range(len(customers))]
     body = to_json({"predictions": replies, "count": len(replies)} if is_batch else replies[0])
     degraded = ", ".join(outcome.missing) or None
     deadline += HISTORY_GRACE_S

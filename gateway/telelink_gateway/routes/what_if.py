@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -11,7 +11,6 @@ from pydantic_core import PydanticCustomError, to_json
 from starlette.responses import Response
 
 from telelink_gateway import predicting
-from telelink_gateway.predicting import Prediction
 from telelink_gateway.resources import resources_of
 from telelink_gateway.routes.predictions import (
     MAX_VALUES,
@@ -21,6 +20,7 @@ from telelink_gateway.routes.predictions import (
     PredictionReply,
     is_lenient,
     n_members_of,
+    shape,
 )
 from telelink_gateway.what_if import Changes, candidates, changed, smallest
 from telelink_shared.customer import Customer
@@ -71,16 +71,6 @@ def _n_members(asked: WhatIfRequest) -> int:
 _REQUEST: Final = Shape(TypeAdapter(WhatIfRequest), _n_members, max_values=MAX_VALUES)
 
 
-def _reply(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "churn_probability": prediction.churn_probability,
-        "churn_risk": prediction.decision.tier,
-        "estimated_clv": prediction.estimated_clv,
-        "recommendation": prediction.decision.recommendation,
-        "confidence": prediction.decision.confidence,
-    }
-
-
 @router.post(
     "/what-if",
     response_model=WhatIfReply,
@@ -103,7 +93,6 @@ async def what_if(request: Request) -> Response:
         # A tier is searched for by the risk alone: without it there is nothing to tell.
         is_lenient=asked.goal is None and is_lenient(request),
     )
-    now, *then = outcome.predictions
     chosen = list(range(len(tried)))
     if asked.goal is not None:
         # No change is the smallest of all: where it does, nothing is suggested.
@@ -113,12 +102,12 @@ async def what_if(request: Request) -> Response:
         ]
         chosen = [position - 1 for position in smallest(decisions, asked.goal, most=MAX_SUGGESTIONS) if position]
     reply = {
-        "prediction": _reply(now),
+        "prediction": shape(0, outcome),
         "trials": [
             {
                 "changes": tried[position].model_dump(by_alias=True, exclude_none=True),
                 "words": tried[position].words,
-                "prediction": _reply(then[position]),
+                "prediction": shape(position + 1, outcome),
             }
             for position in chosen
         ],
