@@ -45,5 +45,5 @@ def measure(setting: Setting) -> Part:
             )
     head = ["connections", "ours, requests/s", "echo, requests/s", "times echo", "ours, median ms"]
     head += ["ours, 99th percentile ms", "echo, 99th percentile ms", "requests in a call", "ours, CPU ms a request"]
-    note = "nginx's limit on requests at once of one client is lifted for this table: all connections are one client's."
+    note = "nginx's limits on requests at once are lifted for this table."
     return Part("Growth with the number of connections", [table(head, rows), note])

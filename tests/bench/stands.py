@@ -56,10 +56,10 @@ class _Folders:
 
 
 def _lift_limit(pid: int, folder: Path) -> None:
-    """Let one client have as many requests at once as it likes: all of a benchmark come from one address."""
+    """Let as many requests in at once as come: those of a benchmark stand for those of many."""
     server = folder / "conf.d" / "server.conf"
     server.write_text(
-        re.sub(r"limit_conn requests_of_client \d+", "limit_conn requests_of_client 4096", server.read_text())
+        re.sub(r"limit_conn requests_of_(client|all) \d+", r"limit_conn requests_of_\1 4096", server.read_text())
     )
     before = set(children(pid))
     os.kill(pid, signal.SIGHUP)
