@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from telelink_gateway.history.store import KeptReply
 from telelink_shared.problem import IdempotencyKeyReused, MalformedIdempotencyKey
+from telelink_shared.web.headers import values_of
 
 MAX_LENGTH: Final = 255
 # A string as RFC 9651 writes it, as the draft asks; or the bare word that many clients send instead.
@@ -61,9 +62,9 @@ def request_key(request: Request, body: bytes) -> RequestKey | None:
     Raises:
         MalformedIdempotencyKey: several keys, none, or one that is too long or has other characters.
     """
-    if "idempotency-key" not in request.headers:
+    values = values_of(request.scope, b"idempotency-key")
+    if not values:
         return None
-    values = request.headers.getlist("idempotency-key")
     value = values[0].strip(" \t")
     quoted = _QUOTED.fullmatch(value)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value

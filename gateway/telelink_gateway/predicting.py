@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from telelink_gateway.upstream.answer import Answer, Expected, inputs_of
 from telelink_gateway.upstream.model import AnswerOrProblem, Model
@@ -16,19 +16,27 @@ from telelink_shared.decision import Decision, Interval, Policy, decide
 from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import Unavailable
 
+# What is shown is what is decided on: both see the rounded figures.
 CHURN_OUTPUTS: Final = (
-    Expected("churn_probability", 0.0, 1.0, between=("churn_lower", "churn_upper")),
-    Expected("churn_lower", 0.0, 1.0),
-    Expected("churn_upper", 0.0, 1.0),
+    Expected("churn_probability", 0.0, 1.0, digits=6, between=("churn_lower", "churn_upper")),
+    Expected("churn_lower", 0.0, 1.0, digits=6),
+    Expected("churn_upper", 0.0, 1.0, digits=6),
     Expected("variant"),
 )
 CLV_OUTPUTS: Final = (
-    Expected("estimated_clv", 0.0, 1e7, between=("clv_lower", "clv_upper")),
-    Expected("clv_lower", 0.0, 1e7),
-    Expected("clv_upper", 0.0, 1e7),
-    Expected("monthly_revenue", 0.0, 1e6, may_be_unknown=True),
+    Expected("estimated_clv", 0.0, 1e7, digits=2, between=("clv_lower", "clv_upper")),
+    Expected("clv_lower", 0.0, 1e7, digits=2),
+    Expected("clv_upper", 0.0, 1e7, digits=2),
+    Expected("monthly_revenue", 0.0, 1e6, may_be_unknown=True, digits=2),
     Expected("variant"),
 )
+
+_MISSING: Final[Mapping[tuple[bool, bool], tuple[str, ...]]] = {
+    (False, False): (),
+    (True, False): ("churn",),
+    (False, True): ("clv",),
+    (True, True): ("churn", "clv"),
+}
 
 Asked = asyncio.Future[AnswerOrProblem]
 
@@ -57,8 +65,7 @@ class Prediction(NamedTuple):
     clv_variant: str | None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Predictions in the order of the customers, and what they rest on.
 
     Attributes:
@@ -81,8 +88,7 @@ class Outcome:
     @property
     def missing(self) -> tuple[str, ...]:
         """Models that did not answer."""
-        halves = {"churn": self.churn, "clv": self.clv}
-        return tuple(name for name, answer in halves.items() if answer is None)
+        return _MISSING[self.churn is None, self.clv is None]
 
 
 def policy_in_force(policy: Policy, clv: ModelMetadata | None) -> Policy:
@@ -156,7 +162,7 @@ async def predict_many(
         ]
         if len({outcome.versions for outcome in outcomes}) == 1:
             predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
-            return replace(outcomes[0], rows=rows, predictions=predictions)
+            return outcomes[0]._replace(rows=rows, predictions=predictions)
         # A model failed, or was replaced, between two parts.
         churn_answer, clv_answer = await asyncio.gather(
             _whole(models.churn, [await churn for churn, _ in calls], rows, deadline=deadline),
@@ -180,7 +186,7 @@ async def _whole(
     if len({answer.version for answer in whole}) > 1:
         return await model.ask_many(inputs_of(rows), deadline=deadline)
     columns = {name: list(chain.from_iterable(each.columns[name] for each in whole)) for name in whole[0].columns}
-    return replace(whole[0], columns=columns)
+    return whole[0]._replace(columns=columns)
 
 
 def _decided(
@@ -197,34 +203,21 @@ def _decided(
     )
 
 
-def _rounded(answer: Answer | None, output: str, n_rows: int, *, digits: int) -> Sequence[Any]:
-    if answer is None:
-        return [None] * n_rows
-    return [None if value is None else round(value, digits) for value in answer.columns[output]]
-
-
-def _intervals(answer: Answer | None, lower: str, upper: str, n_rows: int, *, digits: int) -> Sequence[Any]:
-    if answer is None:
-        return [None] * n_rows
-    ends = (_rounded(answer, end, n_rows, digits=digits) for end in (lower, upper))
-    return list(zip(*ends, strict=True))
-
-
 def _merge(rows: Sequence[Row], churn: Answer | None, clv: Answer | None, policy: Policy) -> Outcome:
     in_force = policy_in_force(policy, clv.metadata if clv else None)
-    n_rows = len(rows)
-    # What is shown is what is decided on: both see the rounded figures.
-    probabilities = _rounded(churn, "churn_probability", n_rows, digits=6)
-    churn_intervals = _intervals(churn, "churn_lower", "churn_upper", n_rows, digits=6)
-    values = _rounded(clv, "estimated_clv", n_rows, digits=2)
+    unknown = [None] * len(rows)
+    risk, value = (churn.columns if churn else {}), (clv.columns if clv else {})
+    probabilities = risk.get("churn_probability", unknown)
+    churn_intervals = list(zip(risk["churn_lower"], risk["churn_upper"], strict=True)) if churn else unknown
+    values = value.get("estimated_clv", unknown)
     columns = (
         probabilities,
         churn_intervals,
         values,
-        _intervals(clv, "clv_lower", "clv_upper", n_rows, digits=2),
-        _rounded(clv, "monthly_revenue", n_rows, digits=2),
+        list(zip(value["clv_lower"], value["clv_upper"], strict=True)) if clv else unknown,
+        value.get("monthly_revenue", unknown),
         [decide(*figures, in_force) for figures in zip(probabilities, churn_intervals, values, strict=True)],
-        churn.columns["variant"] if churn else [None] * n_rows,
-        clv.columns["variant"] if clv else [None] * n_rows,
+        risk.get("variant", unknown),
+        value.get("variant", unknown),
     )
     return Outcome(rows, [Prediction(*figures) for figures in zip(*columns, strict=True)], in_force, churn, clv)

@@ -38,5 +38,7 @@ def security_headers(scope: Scope, headers: Headers) -> tuple[tuple[bytes, bytes
     if scope["path"] in _DOCS:
         return _OF_DOCS
     # Only the page consists of other things than JSON and problem documents.
-    is_json = any(name == b"content-type" and b"json" in value for name, value in headers)
-    return _OF_API if is_json else _OF_PAGE
+    for name, value in headers:
+        if name == b"content-type":
+            return _OF_API if b"json" in value else _OF_PAGE
+    return _OF_PAGE

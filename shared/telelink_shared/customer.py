@@ -186,8 +186,9 @@ Minutes = Annotated[float, _number(at_most=44_640)]
 Charge = Annotated[float, _number(at_most=12_100)]
 CustomerId = Annotated[
     str,
-    BeforeValidator(_identifier),
     Field(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    # Outermost, so that the limits are those of a plain string, tested in compiled code.
+    BeforeValidator(_identifier),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64}),
 ]
 

@@ -8,8 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -31,8 +30,7 @@ class NotStoring(Exception):
     """The database takes nothing just now. The message says why, for the log alone."""
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """Rows to be committed, or a step that needs the database to itself."""
 
     work: Group | Callable[[], Any]

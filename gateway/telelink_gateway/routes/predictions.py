@@ -22,7 +22,9 @@ from telelink_gateway.upstream.answer import Answer
 from telelink_shared.customer import COLUMNS, Customer, Row
 from telelink_shared.problem import FieldError, InvalidInput, TooLarge
 from telelink_shared.reasons import GROUP_NAMES, RISK, VALUE, Effect, sentence
+from telelink_shared.web.headers import values_of
 from telelink_shared.web.json_body import Shape, read_body, validate_json
+from telelink_shared.web.json_reply import JsonReply
 from telelink_shared.web.openapi import json_body_of
 from telelink_shared.web.request_id import current_request_id, new_id
 
@@ -92,6 +94,7 @@ _PARAMETERS: Final = [
     },
 ]
 
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
 # Nothing is asked, stored or kept for it.
 _NOBODY: Final = b'{"predictions":[],"count":0}'
 
@@ -129,7 +132,10 @@ def _includes(request: Request) -> frozenset[str]:
 
 def is_lenient(request: Request) -> bool:
     """Whether the client takes half an answer (RFC 7240)."""
-    preferences = ",".join(request.headers.getlist("prefer")).lower().replace(" ", "").replace('"', "")
+    values = values_of(request.scope, b"prefer")
+    if not values:
+        return False
+    preferences = ",".join(values).lower().replace(" ", "").replace('"', "")
     return "handling=lenient" in preferences.replace(";", ",").split(",")
 
 
@@ -267,12 +273,12 @@ async def _respond(
         if kept is not None and kept is not reply:
             return key.replay(kept)
         is_stored = kept is not None
-    headers = {"Cache-Control": "no-store"}
+    headers = [_NOT_KEPT]
     if degraded is not None:
-        headers["X-Degraded"] = degraded
+        headers.append((b"x-degraded", degraded.encode()))
     if is_stored:
-        headers["X-Prediction-Id"] = prediction_id
-    return Response(body, headers=headers, media_type="application/json")
+        headers.append((b"x-prediction-id", prediction_id.encode()))
+    return JsonReply(body, headers)
 
 
 @router.post(
@@ -321,7 +327,7 @@ async def predict_batch(request: Request) -> Response:
     customers = validate_json(_CUSTOMERS, body)
     includes, lenient = _includes(request), is_lenient(request)
     if not customers:
-        return Response(_NOBODY, headers={"Cache-Control": "no-store"}, media_type="application/json")
+        return JsonReply(_NOBODY, [_NOT_KEPT])
     with_reasons = "reasons" in includes
     if with_reasons and len(customers) > MAX_EXPLAINED:
         raise TooLarge(f"Reasons are told for at most {MAX_EXPLAINED:,} customers at once. Split the batch.")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -36,7 +36,7 @@ def inputs_of(rows: Sequence[Row]) -> Inputs:
             "data": values,
         }
         for column, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)
-        if column not in USAGE or any(value is not None for value in values)
+        if column not in USAGE or values.count(None) < n_rows
     ]
     return Inputs(to_json(tensors), n_rows)
 
@@ -54,6 +54,7 @@ class Expected:
         lower, upper: every number lies between them; None for a tensor of words.
         may_be_unknown: null is a valid value.
         width: values for each customer.
+        digits: decimal places that are shown and decided on; None for all that there are.
         between: names of two other outputs; the value lies between theirs.
     """
 
@@ -62,6 +63,7 @@ class Expected:
     upper: float | None = None
     may_be_unknown: bool = False
     width: int = 1
+    digits: int | None = None
     between: tuple[str, str] | None = None
 
     def invalid_rows(self, values: Sequence[Any]) -> list[int]:
@@ -78,6 +80,13 @@ class Expected:
             # NaN fails the comparison; a boolean is no number here.
             if not (lower <= value <= upper if type(value) in _NUMBERS else none_is_fine and value is None)
         ]
+
+    def rounded(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The numbers with no more digits than are shown; whatever is not a number as it is."""
+        if self.digits is None:
+            return values
+        digits = self.digits
+        return [round(value, digits) if type(value) in _NUMBERS else value for value in values]
 
     def _are_all_valid(self, values: Sequence[Any]) -> bool:
         types = set(map(type, values))
@@ -100,13 +109,12 @@ REASONS: Final = (
 """What each group of fields adds to a model's output, and what there is to add it to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A checked reply of a model service.
 
     Attributes:
         metadata: of the version that answered.
-        columns: values by output name, one for each customer; of the reasons as many as there are groups.
+        columns: values by output name, rounded, one for each customer; of the reasons as many as there are groups.
         invalid: rows that have a value which cannot be.
     """
 
@@ -153,4 +161,4 @@ def checked_columns(
     for output in expected:
         if output.between is not None:
             invalid.update(_out_of_order(columns, output.name, output.between, invalid))
-    return columns, frozenset(invalid)
+    return {output.name: output.rounded(columns[output.name]) for output in expected}, frozenset(invalid)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from telelink_gateway.upstream.answer import Answer, Inputs, inputs_of
 from telelink_gateway.upstream.batching import Batcher
 from telelink_gateway.upstream.client import ModelClient, Refused
 from telelink_shared.customer import Row
 from telelink_shared.problem import ModelUnavailable, Overloaded, Unavailable
-from telelink_shared.web.request_id import forwarded_headers
+from telelink_shared.web.request_id import RequestIds, current_ids
 
 AnswerOrProblem = Answer | Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(NamedTuple):
     row: Row
-    headers: Mapping[str, str]
+    ids: RequestIds
 
 
 class Model:
@@ -50,11 +49,11 @@ class Model:
             told: asyncio.Future[AnswerOrProblem] = asyncio.get_running_loop().create_future()
             told.set_result(self.client.not_asked())
             return told
-        return self._batcher.ask(_Question(row, forwarded_headers()), deadline=deadline)
+        return self._batcher.ask(_Question(row, current_ids()), deadline=deadline)
 
     async def ask_many(self, inputs: Inputs, *, deadline: float, with_reasons: bool = False) -> AnswerOrProblem:
         """The outputs for many customers, in one call of their own: all of them or none."""
-        headers = forwarded_headers()
+        headers = current_ids().forwarded()
         try:
             answer = await self.client.infer(inputs, headers=headers, deadline=deadline, with_reasons=with_reasons)
         except Refused:
@@ -77,14 +76,14 @@ class Model:
         inputs = inputs_of([question.row for question in questions])
         try:
             # Under the ids of the one that has waited longest: a call has room for one request.
-            answer = await self.client.infer(inputs, headers=questions[0].headers, deadline=deadline)
+            answer = await self.client.infer(inputs, headers=questions[0].ids.forwarded(), deadline=deadline)
         except ModelUnavailable as problem:
             # Each its own: an exception that several raise gathers all their traces.
             return [ModelUnavailable(problem.detail, retry_after_s=problem.retry_after_s) for _ in questions]
         except Refused:
             return None
         return [
-            self.client.unavailable("values", "invalid values", question.headers)
+            self.client.unavailable("values", "invalid values", question.ids.forwarded())
             if position in answer.invalid
             else answer.of_row(position)
             for position, question in enumerate(questions)
@@ -93,7 +92,7 @@ class Model:
     async def _answer_apart(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
         """Halved until each that is refused stands alone: at most two calls for each customer."""
         if len(questions) == 1:
-            return [self.client.unavailable("refused", "the service refused it", questions[0].headers)]
+            return [self.client.unavailable("refused", "the service refused it", questions[0].ids.forwarded())]
         middle = len(questions) // 2
         halves = (questions[:middle], questions[middle:])
         return [answer for half in halves for answer in await self._answer(half, deadline)]

@@ -113,6 +113,13 @@ class LoadedModel:
         """Optional columns that some variant needs."""
         return tuple(dict.fromkeys(column for variant in self.manifest.variants for column in variant.needs))
 
+    def _known(self, rows: Rows) -> NDArray[np.intp]:
+        """Which of the needed columns each row has: a bit each."""
+        if not self._needed:
+            return np.zeros(rows.n_rows, dtype=np.intp)
+        is_known = ~np.isnan([rows.numbers[column] for column in self._needed])
+        return np.array([1 << bit for bit in range(len(self._needed))]) @ is_known
+
     @cached_property
     def _variant_of(self) -> NDArray[np.intp]:
         """The position of the first variant that can answer, by which of the needed columns are known: a bit each."""
@@ -124,10 +131,7 @@ class LoadedModel:
         )
 
     def _by_variant(self, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
-        known = np.zeros(rows.n_rows, dtype=np.intp)
-        for bit, column in enumerate(self._needed):
-            known |= ~np.isnan(rows.numbers[column]) << bit
-        answered_by = self._variant_of[known]
+        answered_by = self._variant_of[self._known(rows)]
         found = sorted(set(answered_by.tolist())) or [0]
         if len(found) == 1:
             return self._answers(self.manifest.variants[found[0]], rows, with_reasons=with_reasons)
@@ -150,18 +154,23 @@ class LoadedModel:
             answers |= {REASONS_OUTPUT: shares, BASELINE_OUTPUT: baseline}
         return answers
 
+    @cached_property
+    def _limits(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Least and greatest value of each output, and whether it may be unknown; shape (n_outputs, 1) each."""
+        limits = [(output.lower, output.upper, output.may_be_unknown) for output in self.definition.outputs]
+        lower, upper, may_be_unknown = (np.array(each)[:, np.newaxis] for each in zip(*limits, strict=True))
+        return lower, upper, may_be_unknown
+
     def invalid_rows(self, outputs: Outputs) -> Mapping[str, NDArray[np.bool_]]:
         """Where an output is what it must not be, for outputs that are so anywhere; shape (n_rows,)."""
-        found = {}
-        for output in self.definition.outputs:
-            values: Floats = outputs[output.name]
-            # NaN fails both comparisons.
-            is_valid = (values >= output.lower) & (values <= output.upper)
-            if not is_valid.all() and output.may_be_unknown:
-                is_valid |= np.isnan(values)
-            if not is_valid.all():
-                found[output.name] = ~is_valid
-        return found
+        names = [output.name for output in self.definition.outputs]
+        values = np.array([outputs[name] for name in names])
+        lower, upper, may_be_unknown = self._limits
+        # NaN fails both comparisons.
+        is_valid = (values >= lower) & (values <= upper) | (may_be_unknown & np.isnan(values))
+        if is_valid.all():
+            return {}
+        return {name: ~valid for name, valid in zip(names, is_valid, strict=True) if not valid.all()}
 
     def _blank_invalid(self, outputs: dict[str, NDArray[Any]]) -> None:
         for name, invalid in self.invalid_rows(outputs).items():

@@ -34,6 +34,7 @@ from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, 
 from telelink_shared.serving.model import LoadedModel, MissingColumn
 from telelink_shared.serving.repository import Repository
 from telelink_shared.web.json_body import Shape, read_body, validate_json
+from telelink_shared.web.json_reply import JsonReply
 from telelink_shared.web.openapi import json_body_of
 
 # 10,000 customers as V2 JSON have about 2 MB.
@@ -66,9 +67,9 @@ _MAX_VALUES: Final = 250_000
 
 
 def _n_members(message: InferRequest) -> int:
-    """Of those that the gateway sends: nothing but what is required, and the outputs by name."""
+    """Of those that the gateway sends: an id, what is required, and the outputs by name."""
     n_outputs = 0 if message.outputs is None else 1 + len(message.outputs)
-    return 1 + 4 * len(message.inputs) + n_outputs
+    return (message.id is not None) + 1 + 4 * len(message.inputs) + n_outputs
 
 
 _REQUEST: Final = Shape(TypeAdapter(InferRequest), _n_members, max_values=_MAX_VALUES)
@@ -330,4 +331,4 @@ async def infer_served(request: Request) -> Response:
     reply: dict[str, Any] = {"model_name": definition.name, "model_version": model.version, "outputs": tensors}
     if message.id is not None:
         reply["id"] = message.id
-    return Response(to_json(reply, inf_nan_mode="null"), media_type="application/json")
+    return JsonReply(to_json(reply, inf_nan_mode="null"))

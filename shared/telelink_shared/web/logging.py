@@ -59,16 +59,16 @@ def configure_logging(service: str, level: str) -> None:
         level: least level that is logged.
     """
 
-    def add_context(_logger: Any, method: str, event: EventDict) -> EventDict:
+    def add_context(logger: Any, method: str, event: EventDict) -> EventDict:
         event["service"] = service
         if "request_id" not in event and (request_id := current_request_id()):
             event["request_id"] = request_id
         event["level"] = method
         event["timestamp"] = datetime.now(UTC).isoformat()
-        return event
+        return structlog.processors.format_exc_info(logger, method, event) if "exc_info" in event else event
 
     # One step, not one for each member: every request has a line.
-    shared: list[structlog.typing.Processor] = [add_context, structlog.processors.format_exc_info]
+    shared: list[structlog.typing.Processor] = [add_context]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     lines = _LinesTogether(sys.stdout.buffer)
     atexit.register(lines.write)

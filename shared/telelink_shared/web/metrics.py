@@ -32,18 +32,20 @@ class HttpMetrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self._in_flight = Gauge("http_requests_in_flight", "Requests being answered", registry=self.registry)
+        self._n_in_flight = 0
+        in_flight = Gauge("http_requests_in_flight", "Requests being answered", registry=self.registry)
+        in_flight.set_function(lambda: self._n_in_flight)
         # Looking a child up by its labels costs as much as all that is done with it.
         self._count_of = cache(lambda method, route, status: self._requests.labels(method, route, str(status)))
         self._duration_of = cache(self._durations.labels)
 
     def begin(self) -> None:
         """A request has come in."""
-        self._in_flight.inc()
+        self._n_in_flight += 1
 
     def end(self, method: str, route: str, status: int, duration_s: float) -> None:
         """It has been answered."""
-        self._in_flight.dec()
+        self._n_in_flight -= 1
         self._count_of(method, route, status).inc()
         self._duration_of(route).observe(duration_s)
 

@@ -41,11 +41,15 @@ class RequestIds(NamedTuple):
     """The ids of one request.
 
     Attributes:
-        headers: that carry them, in a reply and in calls to other services.
+        headers: that carry them in a reply.
     """
 
     request_id: str
     headers: tuple[tuple[bytes, bytes], ...]
+
+    def forwarded(self) -> dict[str, str]:
+        """Headers that tell the next service which request a call belongs to."""
+        return {name.decode(): value.decode() for name, value in self.headers}
 
     @classmethod
     def take_in(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self:
@@ -74,6 +78,6 @@ def current_request_id() -> str:
     return _current.get().request_id
 
 
-def forwarded_headers() -> dict[str, str]:
-    """Headers that tell the next service which request a call belongs to."""
-    return {name.decode(): value.decode() for name, value in _current.get().headers}
+def current_ids() -> RequestIds:
+    """The ids of the request that is being answered; none outside of one."""
+    return _current.get()

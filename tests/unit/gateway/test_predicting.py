@@ -9,7 +9,15 @@ import pytest
 
 from support.builders import a_customer, with_usage
 from support.stub_model import StubModel
-from telelink_gateway.predicting import ROWS_PER_CALL, Models, policy_in_force, predict_many, predict_one
+from telelink_gateway.predicting import (
+    CHURN_OUTPUTS,
+    CLV_OUTPUTS,
+    ROWS_PER_CALL,
+    Models,
+    policy_in_force,
+    predict_many,
+    predict_one,
+)
 from telelink_gateway.upstream.answer import Answer, inputs_of
 from telelink_shared.customer import CATEGORIES, ELEVEN, MINUTES, Customer, row_of
 from telelink_shared.decision import Policy
@@ -32,6 +40,12 @@ def metadata(model="clv", **parameters: Any) -> ModelMetadata:
     return ModelMetadata.model_validate(described | {"parameters": described["parameters"] | parameters})
 
 
+def as_checked(columns):
+    """The columns as a client hands them on."""
+    expected = {output.name: output for output in (*CHURN_OUTPUTS, *CLV_OUTPUTS)}
+    return {name: expected[name].rounded(values) for name, values in columns.items()}
+
+
 @dataclass
 class FakeModel:
     """Answers with these columns, also one customer at a time; without any it is out."""
@@ -42,7 +56,7 @@ class FakeModel:
     async def ask_many(self, inputs, *, deadline, with_reasons=False):
         if self.columns is None:
             return ModelUnavailable(f"The {self.model}-service cannot answer.", retry_after_s=2)
-        return Answer(self.model, "1", metadata(self.model), self.columns)
+        return Answer(self.model, "1", metadata(self.model), as_checked(self.columns))
 
     def ask(self, row, *, deadline):
         return asyncio.ensure_future(self._ask(row, deadline))
@@ -226,7 +240,9 @@ class Scripted:
             return ModelUnavailable(f"The {self.model}-service cannot answer.", retry_after_s=2)
         (tenures,) = (each["data"] for each in json.loads(inputs.json) if each["name"] == "account_length")
         figures = {name: [tenure / 1e4 for tenure in tenures] for name in self._outputs}
-        return Answer(self.model, version, metadata(self.model), figures | {"variant": [version] * inputs.n_rows})
+        return Answer(
+            self.model, version, metadata(self.model), as_checked(figures | {"variant": [version] * inputs.n_rows})
+        )
 
 
 N_PARTS = 3
