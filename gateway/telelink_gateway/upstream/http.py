@@ -99,6 +99,8 @@ class Http:
                 content=content,
                 extensions=extensions,
             )
+            # All of them are ours; else httpx finds out by decoding each of them, again for each that is read.
+            request.headers.encoding = "ascii"
             response = await self._transport.handle_async_request(request)
             try:
                 body = await _body(response, limit_bytes)
