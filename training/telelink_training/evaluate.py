@@ -18,9 +18,9 @@ RESAMPLES: Final = 1_000
 _WEIGHTS_AT_ONCE: Final = 4_000_000
 
 
-def _bin_of(probability: Floats, bins: int) -> NDArray[np.int_]:
+def _bin_of(probability: Floats, bins: int) -> NDArray[np.intp]:
     """The position of each probability's bin among equally wide ones; a probability of one is in the last."""
-    return np.minimum((probability * bins).astype(int), bins - 1)
+    return np.minimum((probability * bins).astype(np.intp), np.intp(bins - 1))
 
 
 def expected_calibration_error(y: Booleans, probability: Floats, *, bins: int = ECE_BINS) -> float:
@@ -59,8 +59,8 @@ def _wilson(share: float, rows: int) -> list[float]:
     z = 1.96
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5 / (1 + z**2 / rows)
-    # A share of nought or one lies in its own interval but for the last bit.
-    return [min(centre - half, share), max(centre + half, share)]
+    # A share of nought or one lies in its own interval, and no end beyond them, but for the last bit.
+    return [min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)]
 
 
 def best_f1(y: Booleans, probability: Floats) -> dict[str, float]:

@@ -25,6 +25,7 @@ _OF_PATHS: Final[dict[str, Scope]] = {"/predict": "predict", "/batch-predict": "
 _OF_V1: Final[dict[str, Scope | None]] = {
     "what-if": "predict",
     "policy": "predict",
+    "portfolio": "history",
     "services": "predict",
     "erasures": "admin",
     "session": None,
