@@ -21,7 +21,18 @@ from telelink_gateway.history.sqlite import SqliteStore
 from telelink_gateway.history.store import Store
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
-from telelink_gateway.routes import docs, erasures, health, policy, predictions, session, stats, what_if
+from telelink_gateway.routes import (
+    docs,
+    erasures,
+    health,
+    models,
+    policy,
+    portfolio,
+    predictions,
+    session,
+    stats,
+    what_if,
+)
 from telelink_gateway.security_headers import security_headers
 from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import Expected
@@ -36,7 +47,7 @@ from telelink_shared.web.app import FurnishedApp
 from telelink_shared.web.openapi import describe_bodies
 from telelink_shared.web.startup import StartupError
 
-VERSION = "2.1.0"
+VERSION = "2.2.0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 log = structlog.get_logger()
@@ -126,7 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         guard=None if access is None else lambda inner: Guard(inner, access),
         outermost=lambda inner, metrics: Admission(inner, metrics.registry),
     )
-    for routes in (predictions, what_if, stats, erasures, session, health, policy, docs):
+    for routes in (predictions, what_if, stats, portfolio, erasures, session, health, models, policy, docs):
         app.include_router(routes.router)
     describe_bodies(app, Customer, what_if.WhatIfRequest, erasures.ErasureRequest, session.SignIn)
     docs.mount_assets(app)

@@ -494,6 +494,132 @@ def test_an_incomplete_prediction_does_not_hide_the_last_complete_one(client, cl
     assert client.get("/stats").json()["avg_clv"] == 12_000.0
 
 
+def test_the_portfolio_of_a_new_system_is_empty_and_says_what_a_forecast_takes_for_true(client):
+    reply = client.get("/v1/portfolio").json()
+    assert reply["total"]["customers"] == 0
+    assert (reply["from"], reply["to"], reply["total"]["avg_clv"]) == (None, None, None)
+    assert reply["forecast"]["months"] == []
+    assert [each["code"] for each in reply["forecast"]["assumptions"]] == [
+        "churn_horizon", "even_departures", "unchanged_otherwise", "known_revenue_only",
+    ]  # fmt: skip
+
+
+def test_the_portfolio_agrees_with_the_statistics_and_the_span_is_asked_for_in_days(client):
+    for customer_id in ("a", "b", "b"):
+        client.post("/predict", json=with_usage(customerId=customer_id, state="OH"))
+    reply, stats = client.get("/v1/portfolio").json(), client.get("/stats").json()
+    assert reply["total"] == {
+        "customers": stats["total_customers"],
+        "mean_churn_probability": 0.25,
+        "avg_clv": stats["avg_clv"],
+        "value_at_risk": 6_000.0,
+        "monthly_revenue": stats["monthly_revenue"],
+        "customers_with_revenue": 2,
+    }
+    assert {each["tier"]: each["customers"] for each in reply["tiers"]} == {"High": 0, "Medium": 2, "Low": 0}
+    assert reply["states"] == [{"state": "OH", "customers": 2, "high_risk_customers": 0, "value_at_risk": 6_000.0}]
+    assert [each["predictions"] for each in reply["over_time"]["buckets"]] == [3]
+    assert reply["traits"][0]["trait"] == "international_plan"
+    assert reply["traits"][0]["without"] == {"customers": 2, "mean_churn_probability": 0.25}
+    assert reply["forecast"]["months"][-1] == {"month": 12, "expected_revenue": 90.0}
+    # Nothing that is about one customer.
+    assert '"a"' not in json.dumps(reply)
+    long_ago = client.get("/v1/portfolio?from=2001-01-01&to=2001-12-31").json()
+    assert (long_ago["from"], long_ago["to"], long_ago["total"]["customers"]) == ("2001-01-01", "2001-12-31", 0)
+    assert client.get("/v1/portfolio?from=2001-01-01&to=9999-12-31").json()["total"]["customers"] == 2
+
+
+@pytest.mark.parametrize("query", ["from=2026-02-30", "to=yesterday", "from=2026-02-02&to=2026-02-01"])
+def test_a_span_that_is_none_is_refused(client, query):
+    reply = client.get(f"/v1/portfolio?{query}")
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_input")
+    assert "2026" not in reply.text.replace(reply.json()["request_id"], "")
+
+
+MEASURED = {
+    "rows": 667,
+    "recall": 0.87,
+    "recall_interval": [0.8, 0.93],
+    "log_loss": 0.09,
+    "at_best_f1": {"cut": 0.9},
+    "reliability": [{"stated": 0.02, "share": 0.03, "share_interval": [0.01, 0.05], "rows": 584}],
+}
+
+
+def test_a_models_card_is_what_its_service_says_beside_what_the_original_claimed(client, churn):
+    churn.told = {
+        "created_at": "2026-11-25T02:35:10+00:00",
+        "versions_on_disk": ["1", "2"],
+        "data": {"source": "customers.csv", "rows": 2_666, "fingerprint": "f00d"},
+        "metrics": {"reported_on": "others.csv", "variants": {"usage": MEASURED}, "drivers": {"usage": {"day": 0.08}}},
+        "reference": {"state": "WV", "account_length": 100.0},
+        "libraries": {"numpy": "2"},
+        "notes": ["Knows few customers."],
+        "card": "# Card",
+    }
+    reply = client.get("/v1/models/churn").json()
+    assert {name: reply[name] for name in ("service", "state", "version", "versions_on_disk", "reported_on")} == {
+        "service": "churn-service", "state": "ready", "version": "1", "versions_on_disk": ["1", "2"],
+        "reported_on": "others.csv",
+    }  # fmt: skip
+    usage, eleven = reply["variants"]
+    assert usage["metrics"] == [
+        {"metric": "recall", "value": 0.87, "interval": [0.8, 0.93]},
+        {"metric": "log_loss", "value": 0.09, "interval": None},
+    ]
+    assert (usage["rows"], usage["reliability"]) == (667, MEASURED["reliability"])
+    assert eleven == {"name": "eleven", "needs": [], "rows": None, "metrics": [], "reliability": []}
+    assert {"metric": "recall", "claimed": 0.894} in reply["claims"]
+    assert reply["data"] == churn.told["data"] | {"target_is_simulated": False}
+    for name in ("reference", "libraries", "notes", "card"):
+        assert reply[name] == churn.told[name]
+    assert reply["drivers"] == {"usage": {"day": 0.08}}
+
+
+def test_what_another_make_of_server_says_otherwise_is_left_out_of_the_card(client, churn):
+    bad = {
+        "rows": "many",
+        "recall": "0.9",
+        "f1": True,
+        "precision": 0.9,
+        "precision_interval": [0.9],
+        "reliability": "?",
+    }
+    churn.told = {"metrics": {"variants": {"usage": bad}, "drivers": 7}, "data": [], "card": 1, "created_at": {}}
+    reply = client.get("/v1/models/churn")
+    assert reply.status_code == 200
+    usage = reply.json()["variants"][0]
+    assert (usage["rows"], usage["reliability"]) == (None, [])
+    assert usage["metrics"] == [{"metric": "precision", "value": 0.9, "interval": None}]
+    assert [reply.json()[name] for name in ("data", "card", "created_at", "drivers")] == [None, None, None, {}]
+
+
+def test_a_model_whose_service_is_out_is_listed_and_its_card_is_the_last_known(churn, clv, tmp_path):
+    with stub_model("clv") as gone:
+        pass
+    settings = settings_for(churn, gone, tmp_path)
+    with TestClient(create_app(settings)) as client:
+        listed = client.get("/v1/models").json()["models"]
+        assert [(each["name"], each["state"], each["version"]) for each in listed] == [
+            ("churn", "ready", "1"), ("clv", "unreachable", None),
+        ]  # fmt: skip
+        reply = client.get("/v1/models/clv")
+        assert (reply.status_code, reply.json()["code"]) == (503, "model_unavailable")
+        assert reply.headers["Retry-After"]
+    reply = client.get("/v1/models/<b>")
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+    assert "<b>" not in reply.text
+
+
+def test_a_service_is_told_with_the_time_it_takes_to_answer(client):
+    first = client.get("/v1/services").json()["services"][0]
+    assert (first["latency_ms"], first["latency_p99_ms"], first["n_calls"]) == (None, None, 0)
+    client.post("/predict", json=a_customer())
+    told = client.get("/v1/services").json()["services"][0]
+    assert told["n_calls"] == 1
+    assert told["latency_p99_ms"] == told["latency_ms"] > 0
+
+
 def test_the_policy_in_force_is_told(client):
     assert client.get("/v1/policy").json() == {
         "version": "2026-11",

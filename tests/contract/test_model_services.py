@@ -215,6 +215,23 @@ def test_metadata_tell_how_good_each_variant_is_where_that_was_measured(service)
         assert qualities[0] < qualities[-1]
 
 
+def test_metadata_have_what_a_page_about_the_model_shows(service):
+    client, definition = service
+    told = client.get(f"/v2/models/{definition.name}").json()["parameters"]
+    assert told["versions_on_disk"] == ["1"]
+    if definition is TOY_DEFINITION:
+        assert told["card"] == ""
+        return
+    assert told["card"].startswith("# ")
+    assert told["metrics"]["reported_on"]
+    assert "scikit-learn" in told["libraries"]
+    for variant in told["variants"]:
+        measured = told["metrics"]["variants"][variant["name"]]
+        bins = measured.get("reliability", [])
+        assert sum(each["rows"] for each in bins) == (measured["rows"] if definition is CHURN else 0)
+        assert all(each["share_interval"][0] <= each["share"] <= each["share_interval"][1] for each in bins)
+
+
 @pytest.mark.parametrize("name", ["churn", "clv"])
 def test_both_runtimes_give_the_same_answers(name, tmp_path):
     definition, customers = DEFINITIONS[name], some_customers(300, seed=11)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.builders import CHURN_MODELS, CLV_MODELS, ROOT
+from telelink_gateway.claims import CLAIMED
 from telelink_shared import artifact
 
 README = ROOT / "README.md"
@@ -17,16 +18,6 @@ ADDRESS = "http://localhost:8000"
 _EXAMPLE = re.compile(r"```sh\n(curl [^`]*)```\n\n```json\n([^`]*)```")
 _TABLE = re.compile(r"(<!-- claimed-and-measured[^>]*-->\n).*?(?=\n\nAccuracy, precision)", re.DOTALL)
 
-# What the original's README says; its own notebook measured an accuracy of 86.7 % and a recall of 0.34.
-_CLAIMED = {
-    "accuracy": "95.2 %",
-    "precision": "93.8 %",
-    "recall": "89.4 %",
-    "f1": "91.5 %",
-    "r2": "0.89",
-    "mae_usd": "$2,450",
-    "rmse_usd": "$3,120",
-}
 _NAMES = {"f1": "F1", "r2": "R²", "mae_usd": "mean absolute error", "rmse_usd": "root mean squared error"}
 
 
@@ -57,25 +48,22 @@ def laid_out(answer: Any) -> str:
     return json.dumps(answer, indent=1, ensure_ascii=False)
 
 
-def _figure(metric: str, value: float) -> str:
+def _figure(metric: str, value: float, *, digits: int = 3) -> str:
     if metric.endswith("_usd"):
         return f"${value:,.0f}"
-    return f"{value:.3f}" if metric == "r2" else f"{100 * value:.1f} %"
+    return f"{value:.{digits}f}" if metric == "r2" else f"{100 * value:.1f} %"
 
 
 def claimed_and_measured() -> str:
     """The table, from the manifests of the bundled versions."""
     lines = ["| | claimed | with minutes of use | the eleven fields alone |", "| --- | --- | --- | --- |"]
-    for name, models_dir, metrics in (
-        ("churn", CHURN_MODELS, ("accuracy", "precision", "recall", "f1")),
-        ("clv", CLV_MODELS, ("r2", "mae_usd", "rmse_usd")),
-    ):
+    for name, models_dir in (("churn", CHURN_MODELS), ("clv", CLV_MODELS)):
         manifest = artifact.read_manifest(models_dir / name / artifact.served_version(models_dir, name))
         variants = manifest.metrics["variants"]
-        for metric in metrics:
+        for metric, claimed in CLAIMED[name].items():
             title = f"{'churn' if name == 'churn' else 'lifetime value'}: {_NAMES.get(metric, metric)}"
             measured = " | ".join(_figure(metric, variants[variant][metric]) for variant in ("usage", "eleven"))
-            lines.append(f"| {title} | {_CLAIMED[metric]} | {measured} |")
+            lines.append(f"| {title} | {_figure(metric, claimed, digits=2)} | {measured} |")
     return "\n".join(lines)
 
 

@@ -67,6 +67,7 @@ class StubModel:
     Attributes:
         infer: from the request to the reply; replaced by the test.
         calls: paths that were asked for.
+        told: more of the metadata's parameters.
         hold: while set, replies to inference wait for it to be cleared by `release`.
     """
 
@@ -76,6 +77,7 @@ class StubModel:
     calls: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     schema_hash: str = field(default_factory=lambda: input_schema_hash(ELEVEN))
+    told: dict[str, Any] = field(default_factory=dict)
     infer: Callable[[dict[str, Any]], Reply] | None = None
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -105,6 +107,7 @@ class StubModel:
                 "notes": ["The lifetime value is simulated."] if self.model == "clv" else [],
                 "quantiles": {"estimated_clv": {"0.75": 15_000.0, "0.9": 18_000.0}},
                 "variants": [{"name": "usage", "needs": [*MINUTES]}, {"name": "eleven", "needs": []}],
+                **self.told,
             },
         }
 

@@ -18,18 +18,49 @@ RESAMPLES: Final = 1_000
 _WEIGHTS_AT_ONCE: Final = 4_000_000
 
 
+def _bin_of(probability: Floats, bins: int) -> NDArray[np.intp]:
+    """The position of each probability's bin among equally wide ones; a probability of one is in the last."""
+    return np.minimum((probability * bins).astype(np.intp), np.intp(bins - 1))
+
+
 def expected_calibration_error(y: Booleans, probability: Floats, *, bins: int = ECE_BINS) -> float:
     """Mean distance between stated probability and observed share over equally wide bins, weighted by their rows.
 
     Source: Naeini, Cooper, Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning".
     """
-    bin_of = np.minimum((probability * bins).astype(int), bins - 1)
-    error = 0.0
-    for position in range(bins):
+    told = reliability(y, probability, bins=bins)
+    return float(sum(abs(each["stated"] - each["share"]) * each["rows"] for each in told) / len(y))
+
+
+def reliability(y: Booleans, probability: Floats, *, bins: int = ECE_BINS) -> list[dict[str, Any]]:
+    """Observed share of leavers against the stated probability, for each of equally wide bins that has rows.
+
+    Returns:
+        for each bin: `stated`, the mean probability; `share` that left, with its 95 % interval (Wilson) under
+        `share_interval`; `rows`.
+    """
+    bin_of = _bin_of(probability, bins)
+    told = []
+    for position in np.unique(bin_of):
         inside = bin_of == position
-        if inside.any():
-            error += abs(probability[inside].mean() - y[inside].mean()) * inside.mean()
-    return float(error)
+        rows, share = int(inside.sum()), float(y[inside].mean())
+        told.append(
+            {
+                "stated": float(probability[inside].mean()),
+                "share": share,
+                "share_interval": _wilson(share, rows),
+                "rows": rows,
+            }
+        )
+    return told
+
+
+def _wilson(share: float, rows: int) -> list[float]:
+    z = 1.96
+    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5 / (1 + z**2 / rows)
+    # A share of nought or one lies in its own interval, and no end beyond them, but for the last bit.
+    return [min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)]
 
 
 def best_f1(y: Booleans, probability: Floats) -> dict[str, float]:
@@ -102,7 +133,7 @@ def weighted_classification(y: Booleans, probability: Floats, weights: Floats) -
     n_rows, leaves = weights.sum(axis=1), probability >= 0.5
     stated = np.clip(probability, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     true, flagged, n_left = weights @ (leaves & y), weights @ leaves, weights @ y
-    bin_of = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
+    bin_of = _bin_of(probability, ECE_BINS)
     gaps = np.stack([np.abs(weights @ np.where(bin_of == each, probability - y, 0.0)) for each in range(ECE_BINS)])
     with np.errstate(invalid="ignore", divide="ignore"):
         return {

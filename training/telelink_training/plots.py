@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from telelink_training.evaluate import ECE_BINS, Booleans, Floats
+from telelink_training import evaluate
+from telelink_training.evaluate import Booleans, Floats
 
 _INK: Final = "#1f3b57"
 _SECOND: Final = "#c4532a"
@@ -44,26 +45,17 @@ def reliability(stated: Mapping[str, tuple[Booleans, Floats]]) -> Figure:
     """
     figure, axes = _panels(len(stated))
     for axis, (name, (y, probability)) in zip(axes, stated.items(), strict=True):
-        bin_of = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
-        filled = [each for each in range(ECE_BINS) if (bin_of == each).any()]
-        rows = np.array([(bin_of == each).sum() for each in filled])
-        mean = np.array([probability[bin_of == each].mean() for each in filled])
-        share = np.array([y[bin_of == each].mean() for each in filled])
-        lower, upper = _wilson(share, rows)
+        told = evaluate.reliability(y, probability)
+        rows = [each["rows"] for each in told]
+        mean = np.array([each["stated"] for each in told])
+        share = np.array([each["share"] for each in told])
+        lower, upper = np.array([each["share_interval"] for each in told]).T
         axis.plot([0, 1], [0, 1], color=_PALE, linewidth=1)
         axis.errorbar(mean, share, yerr=[share - lower, upper - share], fmt="o", color=_INK, capsize=3, markersize=4)
         for x, top, n in zip(mean, upper, rows, strict=True):
             axis.annotate(f"{n}", (x, top), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=7)
         axis.set(title=name, xlabel="stated probability", ylabel="share that left", xlim=(0, 1), ylim=(0, 1.08))
     return figure
-
-
-def _wilson(share: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    z = 1.96
-    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
-    # A share of nought or one lies in its own interval but for the last bit.
-    return np.minimum(centre - half, share), np.maximum(centre + half, share)
 
 
 def residuals(predicted: Mapping[str, tuple[Floats, Floats, float]]) -> Figure:

@@ -31,6 +31,7 @@ from telelink_training.evaluate import (
     classification,
     named_intervals,
     regression,
+    reliability,
     weighted_classification,
     weighted_regression,
 )
@@ -165,7 +166,7 @@ def _churn_answer(engine: OnnxEngine, variant: FittedVariant, rows: Rows) -> Flo
 def _measured_churn(reported: _Reported, *, seed: int) -> dict[str, Any]:
     left, stated = reported.truth, reported.answers
     intervals = bootstrap(lambda weights: weighted_classification(left, stated, weights), len(left), seed=seed)
-    return {**classification(left, stated), **named_intervals(intervals)}
+    return {**classification(left, stated), **named_intervals(intervals), "reliability": reliability(left, stated)}
 
 
 def release_churn(

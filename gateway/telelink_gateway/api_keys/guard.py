@@ -24,7 +24,9 @@ _OF_PATHS: Final[dict[str, Scope]] = {"/predict": "predict", "/batch-predict": "
 # By the first name behind /v1. None: anybody.
 _OF_V1: Final[dict[str, Scope | None]] = {
     "what-if": "predict",
+    "models": "predict",
     "policy": "predict",
+    "portfolio": "history",
     "services": "predict",
     "erasures": "admin",
     "session": None,

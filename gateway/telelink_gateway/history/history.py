@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from telelink_gateway.history.store import Group, HistoryRow, KeptReply, PortfolioStats, Store
+from telelink_gateway.history.remembering import Remembered
+from telelink_gateway.history.store import (
+    Group,
+    HistoryRow,
+    KeptReply,
+    PortfolioReading,
+    PortfolioStats,
+    Span,
+    Store,
+)
 from telelink_gateway.history.writer import GroupCommitWriter, NotStoring
 from telelink_shared.problem import HistoryUnavailable
 
@@ -25,15 +35,8 @@ _STEP_PAUSE_S: Final = 0.05
 _EXPIRY_PERIOD_S: Final = 60.0
 _STEP_DEADLINE_S: Final = 10.0
 _CHECK_S: Final = 1.5
-# Statistics that took longer than this are told again for so many times as long: a twentieth of a core at most.
-_CHEAP_S: Final = 0.05
-_REUSE: Final = 20
-
-
-class _Read(NamedTuple):
-    stats: PortfolioStats
-    begun_at: float
-    reusable_until: float
+# Of the portfolio, as many spans are remembered, and as many may wait to be read.
+_SPANS: Final = 8
 
 
 class History:
@@ -45,8 +48,10 @@ class History:
         self._store = store
         self._writer = writer
         self._retention_ms = int(retention_days * DAY_MS)
-        self._reading = asyncio.Lock()
-        self._read: _Read | None = None
+        self._stats = Remembered(store.read_stats, asyncio.Lock())
+        self._portfolios: dict[Span, Remembered[PortfolioReading]] = {}
+        self._reading_portfolio = asyncio.Lock()
+        self._n_waiting = 0
         rows = Counter("history_rows_total", "Predictions by what became of them", ("outcome",), registry=registry)
         self._stored, self._lost = rows.labels("stored"), rows.labels("lost")
         self._expired = Counter("history_expired_total", "Rows and kept replies removed by age", registry=registry)
@@ -131,7 +136,8 @@ class History:
             raise HistoryUnavailable(
                 "The history cannot be changed right now; ask again for the rest.", retry_after_s=5
             ) from error
-        self._read = None
+        self._stats.forget()
+        self._portfolios.clear()
         return n_erased
 
     async def expire(self) -> int:
@@ -158,23 +164,41 @@ class History:
         Raises:
             HistoryUnavailable: the history cannot be read.
         """
-        asked_at = time.monotonic()
-        async with self._reading:
-            # Who waited here takes what was read meanwhile.
-            if self._read is None or (self._read.begun_at < asked_at and self._read.reusable_until <= asked_at):
-                try:
-                    self._read = await self._read_stats()
-                except Exception as error:
-                    log.warning("history not read", reason=type(error).__name__)
-                    raise HistoryUnavailable("The history cannot be read right now.", retry_after_s=5) from error
-            return self._read.stats
+        with _readable():
+            return await self._stats.get()
 
-    async def _read_stats(self) -> _Read:
-        begun_at = time.monotonic()
-        stats = await asyncio.to_thread(self._store.read_stats)
-        now = time.monotonic()
-        took_s = now - begun_at
-        return _Read(stats, begun_at, now + _REUSE * took_s if took_s > _CHEAP_S else begun_at)
+    async def portfolio(self, span: Span) -> PortfolioReading:
+        """What the portfolio of a span is computed from; where that takes long, as it was a short while ago.
+
+        One span is read at a time, since each may take seconds of a core.
+
+        Raises:
+            HistoryUnavailable: the history cannot be read, or too many spans are waited for.
+        """
+        if self._n_waiting >= _SPANS and span not in self._portfolios:
+            raise HistoryUnavailable("Other time spans are being read right now.", retry_after_s=5)
+        remembered = self._portfolios.pop(span, None) or Remembered(
+            partial(self._store.read_portfolio, span), self._reading_portfolio
+        )
+        self._portfolios[span] = remembered  # as the latest that was asked for
+        while len(self._portfolios) > _SPANS:
+            del self._portfolios[next(iter(self._portfolios))]
+        self._n_waiting += 1
+        try:
+            with _readable():
+                return await remembered.get()
+        finally:
+            self._n_waiting -= 1
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises HistoryUnavailable for whatever goes wrong in its block."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("history not read", reason=type(error).__name__)
+        raise HistoryUnavailable("The history cannot be read right now.", retry_after_s=5) from error
 
 
 def _warn(event: str, error: Exception, **more: int) -> None:

@@ -11,16 +11,23 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from telelink_gateway.history.sql import (
+    CELL_COLUMNS,
     INDEXES,
+    IS_COMPLETE,
     PREDICTIONS,
     REPLIES,
     ROW_COLUMNS,
     SCHEMA_VERSION,
     SqlStore,
+    cell,
+    cells_of,
+    day_count,
+    days_of,
     definitions,
     portfolio,
+    within,
 )
-from telelink_gateway.history.store import HistoryRow, PortfolioStats
+from telelink_gateway.history.store import HistoryRow, PortfolioReading, PortfolioStats, Span
 from telelink_shared.web.startup import StartupError
 
 _TYPES: Final = {
@@ -125,7 +132,7 @@ class PostgresStore(SqlStore):
         return self._connection.transaction()
 
     def _execute(self, statement: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
-        return self._connection.execute(statement.replace("?", "%s"), values)
+        return self._connection.execute(_in_its_words(statement), values)
 
     def _insert(self, rows: Sequence[HistoryRow]) -> None:
         if not rows:
@@ -150,3 +157,22 @@ class PostgresStore(SqlStore):
             figures = connection.execute(STATS).fetchone()
         assert figures is not None
         return portfolio(figures)
+
+    def read_portfolio(self, span: Span) -> PortfolioReading:
+        """See `Store.read_portfolio`."""
+        condition, values = within(span)
+        # Those without an id are each a customer of their own.
+        who = "customer_id, CASE WHEN customer_id IS NULL THEN id END"
+        latest = cells_of(f"""(SELECT DISTINCT ON ({who}) {CELL_COLUMNS} FROM predictions
+            WHERE {IS_COMPLETE} AND {condition} ORDER BY {who}, id DESC) AS latest""")
+        by_day, day_values = days_of(span)
+        with self._connect(timeout_ms=_READ_TIMEOUT_MS) as connection, connection.transaction():
+            # All of it as it is at one moment.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cells = [cell(row) for row in connection.execute(_in_its_words(latest), values)]
+            days = [day_count(row) for row in connection.execute(_in_its_words(by_day), day_values)]
+        return PortfolioReading(cells, days)
+
+
+def _in_its_words(statement: str) -> str:
+    return statement.replace("?", "%s")

@@ -7,8 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final
 
-from telelink_gateway.history.store import Group, HistoryRow, KeptReply, PortfolioStats
-from telelink_shared.customer import CATEGORIES, COLUMNS
+from telelink_gateway.history.store import (
+    HIGH_DAY_MINUTES,
+    MANY_SERVICE_CALLS,
+    Cell,
+    DayCount,
+    Group,
+    HistoryRow,
+    KeptReply,
+    PortfolioStats,
+    Span,
+)
+from telelink_shared.customer import CATEGORIES, COLUMNS, RATES_USD_PER_MINUTE
 
 SCHEMA_VERSION: Final = 3
 """1 kept a customer as JSON, 2 had no replies."""
@@ -79,6 +89,16 @@ DELETE FROM predictions WHERE id IN
 _EXPIRE_REPLIES: Final = """
 DELETE FROM replies WHERE key IN (SELECT key FROM replies WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)
 """
+IS_COMPLETE: Final = "churn_risk IS NOT NULL AND estimated_clv IS NOT NULL"
+CELL_COLUMNS: Final = """churn_risk, state, international_plan, voice_mail_plan, customer_service_calls,
+    total_day_minutes, total_day_charge, churn_probability, estimated_clv, monthly_revenue"""
+_KEYS: Final = f"""churn_risk, state, international_plan = 'yes', voice_mail_plan = 'yes',
+    customer_service_calls >= {MANY_SERVICE_CALLS},
+    coalesce(total_day_minutes, total_day_charge / {RATES_USD_PER_MINUTE["day"]}) >= {HIGH_DAY_MINUTES}"""
+_SUMS: Final = """count(*), sum(churn_probability), sum(estimated_clv), sum(churn_probability * estimated_clv),
+    count(monthly_revenue), sum(monthly_revenue), sum(churn_probability * monthly_revenue)"""
+_DAY_MS: Final = 86_400_000
+
 # As much as some customers take, so that what is almost full does not pass for well. No request has an empty key.
 _TRIAL: Final = KeptReply("", b"", "", None, bytes(65_536), 0, 0)
 
@@ -147,6 +167,38 @@ class SqlStore(ABC):
             self._keep(_TRIAL)
         with self._transaction():
             self._execute(_FORGET_KEY, (_TRIAL.key,))
+
+
+def within(span: Span, *, column: str = "created_at_ms") -> tuple[str, tuple[int, ...]]:
+    """The condition that a row is of the span, and the values for its placeholders."""
+    limits = ((f"{column} >= ?", span.from_ms), (f"{column} < ?", span.before_ms))
+    given = [(condition, value) for condition, value in limits if value is not None]
+    return " AND ".join(["TRUE", *(condition for condition, _ in given)]), tuple(value for _, value in given)
+
+
+def cells_of(rows: str) -> str:
+    """The statement that sums up rows, given as what stands behind FROM, into cells."""
+    return f"SELECT {_KEYS}, {_SUMS} FROM {rows} GROUP BY 1, 2, 3, 4, 5, 6"
+
+
+def cell(row: Sequence[Any]) -> Cell:
+    """A row of that: SQLite has no booleans, and says 0 and 1."""
+    flags = (None if value is None else bool(value) for value in row[2:6])
+    return Cell._make((*row[:2], *flags, *row[6:]))
+
+
+def days_of(span: Span) -> tuple[str, tuple[int, ...]]:
+    """The statement that counts the predictions of each day and tier, and its values."""
+    condition, values = within(span)
+    return (
+        f"SELECT created_at_ms / {_DAY_MS}, churn_risk, count(*) FROM predictions "
+        f"WHERE {IS_COMPLETE} AND {condition} GROUP BY 1, 2 ORDER BY 1, 2"
+    ), values
+
+
+def day_count(row: Sequence[Any]) -> DayCount:
+    """A row of that."""
+    return DayCount(*row)
 
 
 def portfolio(figures: Sequence[Any]) -> PortfolioStats:

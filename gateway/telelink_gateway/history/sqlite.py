@@ -16,15 +16,21 @@ from typing import Any, ClassVar, Final, Literal
 from telelink_gateway.history.sql import (
     CUSTOMER_COLUMNS,
     INDEXES,
+    IS_COMPLETE,
     PREDICTIONS,
     REPLIES,
     ROW_COLUMNS,
     SCHEMA_VERSION,
     SqlStore,
+    cell,
+    cells_of,
+    day_count,
+    days_of,
     definitions,
     portfolio,
+    within,
 )
-from telelink_gateway.history.store import HistoryRow, PortfolioStats
+from telelink_gateway.history.store import Cell, HistoryRow, PortfolioReading, PortfolioStats, Span
 from telelink_shared.customer import COLUMNS
 from telelink_shared.web.startup import StartupError
 
@@ -68,6 +74,9 @@ SELECT count(*), avg(estimated_clv), sum(monthly_revenue),
        total(churn_risk = 'High'), total(churn_risk = 'Medium'), total(churn_risk = 'Low')
 FROM latest
 """
+
+# SQLite sorts what it groups, and what does not fit into its 2 MB of cache goes to a file: 10 MB for so many rows.
+_ROWS_PER_READ: Final = 200_000
 
 # What may pass without anybody changing a setting or a file.
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -275,7 +284,36 @@ class SqliteStore(SqlStore):
 
     def read_stats(self) -> PortfolioStats:
         """See `Store.read_stats`."""
+        with closing(self._connect_to_read()) as connection:
+            return portfolio(connection.execute(STATS).fetchone())
+
+    def read_portfolio(self, span: Span) -> PortfolioReading:
+        """See `Store.read_portfolio`."""
+        statement, values = days_of(span)
+        with closing(self._connect_to_read()) as connection:
+            connection.execute("BEGIN")  # all of it as it is at one moment
+            days = [day_count(row) for row in connection.execute(statement, values)]
+            return PortfolioReading(list(_cells(connection, span)), days)
+
+    def _connect_to_read(self) -> sqlite3.Connection:
         # Never makes a file.
         address = f"{self._path.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S)) as connection:
-            return portfolio(connection.execute(STATS).fetchone())
+        return sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _cells(connection: sqlite3.Connection, span: Span) -> Iterator[Cell]:
+    """In parts of so many rows; customers who are alike may come in several of them."""
+    condition, values = within(span)
+    first, last = connection.execute(f"SELECT min(id), max(id) FROM predictions WHERE {condition}", values).fetchone()
+    if first is None:
+        return
+    # The plus keeps SQLite from another index than the ids.
+    condition, values = within(span, column="+this.created_at_ms")
+    # Only what lies behind the span may be a later prediction without being one of the span.
+    before, limit = within(Span(before_ms=span.before_ms), column="later.created_at_ms")
+    statement = cells_of(f"""predictions AS this
+        WHERE {IS_COMPLETE} AND {condition} AND id >= ? AND id < ? AND NOT EXISTS (
+            SELECT 1 FROM predictions AS later WHERE later.customer_id = this.customer_id AND later.id > this.id
+            AND later.churn_risk IS NOT NULL AND later.estimated_clv IS NOT NULL AND {before})""")
+    for start in range(first, last + 1, _ROWS_PER_READ):
+        yield from map(cell, connection.execute(statement, (*values, start, start + _ROWS_PER_READ, *limit)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from telelink_shared.customer import Row
 
@@ -77,8 +77,59 @@ class PortfolioStats:
     low_risk_customers: int
 
 
+MANY_SERVICE_CALLS: Final = 4
+HIGH_DAY_MINUTES: Final = 240.0
+"""From these on, `Cell` has a customer as one who calls often, or has much use by day."""
+
+
+class Span(NamedTuple):
+    """Moments from the first on and before the second, as Unix time in milliseconds; None: no limit on that side."""
+
+    from_ms: int | None = None
+    before_ms: int | None = None
+
+
+class Cell(NamedTuple):
+    """Customers who are alike in what the first six say, each by the latest complete prediction; sums over them.
+
+    Attributes:
+        has_high_day_use: None where neither minutes nor charge of the day are known.
+        clv, at_risk, revenue, revenue_at_risk: US dollars; what is at risk is multiplied by the churn probability.
+        billed: customers whose monthly revenue is known.
+    """
+
+    churn_risk: str
+    state: str
+    has_international_plan: bool
+    has_voice_mail_plan: bool
+    has_many_service_calls: bool
+    has_high_day_use: bool | None
+    customers: int
+    probability: float
+    clv: float
+    at_risk: float
+    billed: int
+    revenue: float | None
+    revenue_at_risk: float | None
+
+
+class DayCount(NamedTuple):
+    """How many predictions of one tier were made on a day, counted in days since 1970 by UTC."""
+
+    day: int
+    churn_risk: str
+    predictions: int
+
+
+class PortfolioReading(NamedTuple):
+    """What the portfolio of a span is computed from; nothing in it is about one customer by name."""
+
+    cells: Sequence[Cell]
+    days: Sequence[DayCount]
+
+
 class Store(Protocol):
-    """A database. All of it is called by one thread at a time, `read_stats` by others beside it.
+    """A database. All of it is called by one thread at a time, `read_stats` and `read_portfolio` by others beside it.
 
     Attributes:
         row_errors: what a statement raises when its values are at fault, not the database.
@@ -132,4 +183,8 @@ class Store(Protocol):
 
     def read_stats(self) -> PortfolioStats:
         """The portfolio now, over a connection of its own."""
+        ...
+
+    def read_portfolio(self, span: Span) -> PortfolioReading:
+        """The predictions of a span as they are now, over a connection of its own."""
         ...

@@ -37,7 +37,9 @@ class ServiceReply(BaseModel):
     address: str
     model: str
     version: str | None
-    latency_ms: float | None = Field(description="Median of the last 100 calls that were answered")
+    latency_ms: float | None = Field(description="Median of the last calls that were answered")
+    latency_p99_ms: float | None = Field(description="99th percentile of the same")
+    n_calls: int = Field(description="How many calls these are: the last 1,000 at most")
     breaker: Literal["closed", "open", "half-open"] = Field(
         description="closed: it is asked; otherwise one call a second finds out when it is back, and nobody waits"
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import statistics
+import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -47,7 +47,7 @@ _FAIR_S_PER_ROW: Final = 0.001
 _ROWS_PER_EXPLAINED: Final = 2 ** len(GROUP_NAMES)
 # A service has one version at a time, and a second while it is replaced.
 _MAX_VERSIONS: Final = 8
-_N_LATENCIES: Final = 100
+_N_LATENCIES: Final = 1_000
 _JSON: Final = {"content-type": "application/json"}
 _KEEP: Final[Mapping[str, str]] = {}
 _CLOSE: Final[Mapping[str, str]] = {"connection": "close"}
@@ -85,7 +85,8 @@ class ServiceStatus:
     """A model service as the gateway sees it now.
 
     Attributes:
-        latency_ms: median of the last hundred calls that were answered.
+        latency_ms, latency_p99_ms: median and 99th percentile of the last thousand calls that were answered.
+        n_calls: how many these are.
         notes: what must be said wherever a figure of this model is shown.
     """
 
@@ -95,6 +96,8 @@ class ServiceStatus:
     model: str
     version: str | None
     latency_ms: float | None
+    latency_p99_ms: float | None
+    n_calls: int
     breaker: State
     last_error: FailureCode | None
     last_error_at: datetime | None
@@ -379,7 +382,7 @@ class ModelClient:
                 self._said = await self._ask_status()
                 self._said_at = time.monotonic()
             said = self._said
-        latency_ms = round(statistics.median(self._latencies_s) * 1e3, 3) if self._latencies_s else None
+        taken_s = sorted(self._latencies_s)
         code, at = self._last_error or (None, None)
         return ServiceStatus(
             self.service,
@@ -387,7 +390,9 @@ class ModelClient:
             self.url,
             self.model,
             said.version,
-            latency_ms,
+            _quantile_ms(taken_s, 0.5),
+            _quantile_ms(taken_s, 0.99),
+            len(taken_s),
             self.breaker.state,
             code,
             at,
@@ -411,6 +416,11 @@ class ModelClient:
         except Failure as failure:
             self._failed(failure.code, str(failure), "")
         return _Said(state)
+
+
+def _quantile_ms(taken_s: Sequence[float], level: float) -> float | None:
+    """The least of the sorted times that so large a share is not above."""
+    return round(taken_s[math.ceil(level * len(taken_s)) - 1] * 1e3, 3) if taken_s else None
 
 
 def _fair_s(call: _Call) -> float:

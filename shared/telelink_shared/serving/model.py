@@ -40,11 +40,12 @@ class MissingColumn(BadColumn):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A definition, the version's manifest and the engine that runs it."""
+    """A definition, the version's manifest, the engine that runs it, and its card in Markdown, if it has one."""
 
     definition: ModelDefinition
     manifest: Manifest
     engine: Engine
+    card: str = ""
 
     @property
     def version(self) -> str:
@@ -220,6 +221,12 @@ def _engine(runtime: Runtime, folder: Path, manifest: Manifest) -> Engine:
     return SklearnEngine(artifact.read_verified(folder, manifest, artifact.JOBLIB), variants)
 
 
+def _card(folder: Path, manifest: Manifest) -> str:
+    if artifact.CARD not in manifest.files:
+        return ""
+    return artifact.read_verified(folder, manifest, artifact.CARD).decode(errors="replace")
+
+
 def load_model(
     definition: ModelDefinition, models_dir: Path, *, version: str | None = None, runtime: Runtime = "onnx"
 ) -> LoadedModel:
@@ -239,7 +246,7 @@ def load_model(
         raise ArtifactError(f"{folder}: was trained for another input schema than this service has")
     if not manifest.variants or manifest.variants[-1].needs:
         raise ArtifactError(f"{folder}: its last variant must answer rows without any optional column")
-    model = LoadedModel(definition, manifest, _engine(runtime, folder, manifest))
+    model = LoadedModel(definition, manifest, _engine(runtime, folder, manifest), _card(folder, manifest))
     _self_test(model)
     _give_back_memory()
     return model

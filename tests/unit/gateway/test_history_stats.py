@@ -1,4 +1,4 @@
-"""Statistics that take long are not read for everyone who asks."""
+"""Statistics and portfolios that take long are not read for everyone who asks."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from telelink_gateway.history.history import open_history
-from telelink_gateway.history.store import PortfolioStats
+from telelink_gateway.history.store import PortfolioReading, PortfolioStats, Span
 from telelink_shared.problem import HistoryUnavailable
 
 PATIENCE_S = 10
@@ -25,6 +25,7 @@ class CountedReads:
         self.go = threading.Event()
         self.go.set()
         self.error = None
+        self.spans = []
 
     def open(self):
         pass
@@ -50,6 +51,11 @@ class CountedReads:
         if self.error:
             raise self.error
         return PortfolioStats(self.n_reads, None, None, 0, 0, 0)
+
+    def read_portfolio(self, span):
+        self.read_stats()
+        self.spans.append(span)
+        return PortfolioReading([], [])
 
 
 async def test_what_is_read_in_no_time_is_always_told_as_it_is():
@@ -87,3 +93,48 @@ async def test_an_error_is_not_told_again():
             await history.stats()
         database.error = None
         assert (await history.stats()).total_customers == 2
+
+
+async def test_who_hangs_up_does_not_end_a_reading_that_others_take():
+    database = CountedReads()
+    database.go.clear()
+    async with open_history(database, CollectorRegistry()) as history:
+        impatient = asyncio.create_task(history.stats())
+        assert await asyncio.to_thread(database.begun.wait, PATIENCE_S)
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        patient = asyncio.create_task(history.stats())
+        await asyncio.sleep(0)
+        assert database.n_reads == 1
+        database.go.set()
+        await patient
+    assert database.n_reads == 2
+
+
+async def test_each_span_of_the_portfolio_is_remembered_by_itself_and_erasure_forgets_them_all():
+    database = CountedReads(takes_s=0.1)
+    one, other = Span(1, 2), Span(1, None)
+    async with open_history(database, CollectorRegistry()) as history:
+        await asyncio.gather(*(history.portfolio(span) for span in (one, other, one)))
+        assert database.spans == [one, other]
+        await history.portfolio(one)
+        assert database.spans == [one, other]
+        await history.erase("c1")
+        await history.portfolio(one)
+        assert database.spans == [one, other, one]
+
+
+async def test_spans_are_read_one_after_another_and_too_many_are_refused():
+    database = CountedReads()
+    database.go.clear()
+    async with open_history(database, CollectorRegistry()) as history:
+        waiting = [asyncio.create_task(history.portfolio(Span(number))) for number in range(8)]
+        assert await asyncio.to_thread(database.begun.wait, PATIENCE_S)
+        with pytest.raises(HistoryUnavailable) as refused:
+            await history.portfolio(Span(99))
+        assert refused.value.retry_after_s
+        assert database.n_reads == 1
+        database.go.set()
+        await asyncio.gather(*waiting)
+        assert sorted(database.spans) == [Span(number) for number in range(8)]

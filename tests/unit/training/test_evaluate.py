@@ -10,6 +10,7 @@ from telelink_training.evaluate import (
     markdown_table,
     over_repeats,
     regression,
+    reliability,
     weighted_classification,
     weighted_regression,
 )
@@ -31,6 +32,16 @@ def test_bins_weigh_as_much_as_their_rows():
     left = np.array([True] + [False] * 9)
     stated = np.array([0.05] + [0.95] * 9)
     assert expected_calibration_error(left, stated) == pytest.approx(0.1 * 0.95 + 0.9 * 0.95)
+
+
+def test_reliability_tells_of_each_bin_what_was_stated_what_was_seen_and_of_how_many():
+    first, last = reliability(LEFT, STATED)
+    assert (first["stated"], first["share"], first["rows"]) == (pytest.approx(0.15), 0.5, 2)
+    assert (last["stated"], last["share"], last["rows"]) == (pytest.approx(0.95), 0.5, 2)
+    # Of two rows, one left: by Wilson's formula, 0.5 within 1.96 * sqrt(0.125 + 1.96**2 / 16) / (1 + 1.96**2 / 2).
+    assert first["share_interval"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    (nobody,) = reliability(np.array([False, False]), np.array([0.01, 0.02]))
+    assert nobody["share_interval"] == [0.0, pytest.approx(0.6576, abs=1e-4)]
 
 
 def test_metrics_of_a_hand_worked_case():
