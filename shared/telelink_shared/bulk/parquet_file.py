@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, ClassVar, Final
 
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
@@ -33,10 +34,8 @@ class ParquetSource:
 
     def _read(self, n_rows: int) -> RecordBatchReader:
         self._file.seek(0)
-        try:
+        with _bad_file_if_it_fails():
             return read_parquet(self._file, batch_size=n_rows)
-        except Exception as error:  # the library has no kind of its own for it
-            raise BadFile("not_parquet", "The file is not a Parquet file that can be read.") from error
 
     def chunks(self, n_rows: int, start: Position | None = None) -> Iterator[Chunk]:
         """See `Source.chunks`. The rows before a position are read, and let go of."""
@@ -44,18 +43,26 @@ class ParquetSource:
         batches = self._read(n_rows)
         row = 0
         while True:
-            try:
-                batch: Any = batches.read_next_batch()
-                if row >= start.row:
-                    columns = [batch.column(position).to_pylist() for position in range(batch.num_columns)]
-            except StopIteration:
-                return
-            except Exception as error:
-                raise BadFile("not_parquet", "The file cannot be read any further as Parquet.") from error
-            begin, row = row, row + batch.num_rows
-            if begin >= start.row:
-                lines = range(begin + 1, row + 1)
-                yield Chunk(Position(begin), Position(row), lines, columns, (), {}, batch)
+            with _bad_file_if_it_fails():
+                batch: Any = next(batches, None)
+                if batch is None:
+                    return
+                begin, row = row, row + batch.num_rows
+                if begin < start.row:
+                    continue
+                columns = [batch.column(position).to_pylist() for position in range(batch.num_columns)]
+            yield Chunk(Position(begin), Position(row), range(begin + 1, row + 1), columns, (), {}, batch)
+
+
+@contextmanager
+def _bad_file_if_it_fails() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        # The library fails by errors of any kind; what it did not think of is not even an Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BadFile("not_parquet", "The file cannot be read as Parquet, or not to its end.") from error
 
 
 class ParquetResult:
