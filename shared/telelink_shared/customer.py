@@ -146,14 +146,37 @@ def _identifier(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _number(*, at_most: float, whole: bool = False) -> Any:
+@dataclass(frozen=True)
+class Limits:
+    """What a number may be: from 0 to so much, and whether it must be whole."""
+
+    at_most: float
+    whole: bool = False
+
+
+_DAYS: Final = Limits(10_000, whole=True)
+_COUNT: Final = Limits(10_000, whole=True)
+# A month of 31 days has 44,640 minutes.
+_MINUTES: Final = Limits(44_640)
+_CHARGE: Final = Limits(12_100)
+
+LIMITS: Final[Mapping[str, Limits]] = {
+    "account_length": _DAYS,
+    **{column: _COUNT for column in ELEVEN if column not in CATEGORIES and column != "account_length"},
+    **dict.fromkeys(MINUTES, _MINUTES),
+    **dict.fromkeys(CHARGES, _CHARGE),
+}
+"""By column; columns that are not here hold words."""
+
+
+def _number(limits: Limits) -> Any:
     # strict: a number must come as a JSON number ("128" and true are refused); multiple_of keeps the test for
     # whole numbers in compiled code and lets 128.0 pass, which frames with gaps write.
-    return Field(strict=True, ge=0, le=at_most, allow_inf_nan=False, multiple_of=1 if whole else None)
+    return Field(strict=True, ge=0, le=limits.at_most, allow_inf_nan=False, multiple_of=1 if limits.whole else None)
 
 
-def _whole_schema(at_most: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "integer", "minimum": 0, "maximum": at_most})
+def _whole_schema(limits: Limits) -> WithJsonSchema:
+    return WithJsonSchema({"type": "integer", "minimum": 0, "maximum": limits.at_most})
 
 
 Plan = Annotated[
@@ -179,11 +202,10 @@ AreaCode = Annotated[
         }
     ),
 ]
-Days = Annotated[float, _number(at_most=10_000, whole=True), _whole_schema(10_000)]
-Count = Annotated[float, _number(at_most=10_000, whole=True), _whole_schema(10_000)]
-# A month of 31 days has 44,640 minutes.
-Minutes = Annotated[float, _number(at_most=44_640)]
-Charge = Annotated[float, _number(at_most=12_100)]
+Days = Annotated[float, _number(_DAYS), _whole_schema(_DAYS)]
+Count = Annotated[float, _number(_COUNT), _whole_schema(_COUNT)]
+Minutes = Annotated[float, _number(_MINUTES)]
+Charge = Annotated[float, _number(_CHARGE)]
 CustomerId = Annotated[
     str,
     Field(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"),

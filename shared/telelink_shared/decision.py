@@ -19,6 +19,11 @@ Interval = tuple[float, float]
 """Lower and upper end of a figure."""
 
 
+PROBABILITY_DIGITS: Final = 6
+USD_DIGITS: Final = 2
+"""Figures are rounded to so many digits before it is decided: what is shown is what is decided on."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """Where the tiers begin and which customers are of high value.
@@ -106,5 +111,5 @@ def decide(probability: float | None, interval: Interval | None, value_usd: floa
         tier,
         _recommendation(tier, value_usd, policy),
         confidence_of(interval, policy),
-        None if value_usd is None else round(probability * value_usd, 2),
+        None if value_usd is None else round(probability * value_usd, USD_DIGITS),
     )

@@ -7,7 +7,6 @@ a boolean `churn`, and `lifetime_value_usd` where the source has one.
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,32 +34,15 @@ from telelink_shared.customer import (
     canonical_plan,
 )
 from telelink_shared.features import BadColumn, Rows, bill_usd, prepare
+from telelink_shared.headers import CHURN as CHURN
+from telelink_shared.headers import LIFETIME_VALUE as LIFETIME_VALUE
+from telelink_shared.headers import canonical_name
 
-CHURN: Final = "churn"
-LIFETIME_VALUE: Final = "lifetime_value_usd"
 OPENML_ID: Final = 40701
 MIN_ROWS: Final = 100
 # With a fifth held out and five folds, each fit still sees the six that SMOTE needs.
 MIN_OF_EACH: Final = 10
 
-# Headers of the public copies that do not become ours by lower case and underscores alone.
-_OTHER_NAMES: Final = {
-    "number_vmail_messages": "number_of_vmail_messages",
-    "number_customer_service_calls": "customer_service_calls",
-    "class": CHURN,
-    "target": CHURN,
-    "int_l_plan": "international_plan",
-    "vmail_plan": "voice_mail_plan",
-    "vmail_message": "number_of_vmail_messages",
-    "cust_serv_calls": "customer_service_calls",
-    **{
-        f"{period}_{short}": f"total_{period}_{word}"
-        for period in USAGE_PERIODS
-        for short, word in (("mins", "minutes"), ("calls", "calls"), ("charge", "charge"))
-    },
-    "lifetime_value": LIFETIME_VALUE,
-    "clv": LIFETIME_VALUE,
-}
 # What some public copies, OpenML's among them, write as numbers: the states in alphabetical order, plans and churn.
 _NUMBERED: Final = {
     "state": STATES,
@@ -113,12 +95,6 @@ def known(rows: Rows, columns: Sequence[str]) -> np.ndarray[Any, np.dtype[np.boo
     return have_all
 
 
-def _canonical_name(header: str) -> str:
-    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", header.strip())
-    name = re.sub(r"[^a-z0-9]+", "_", snake.lower()).strip("_")
-    return _OTHER_NAMES.get(name, name)
-
-
 def _unnumbered(column: str, value: object) -> object:
     words = dict(enumerate(_NUMBERED.get(column, ())))
     try:
@@ -156,7 +132,7 @@ def _numbers(column: str, values: pd.Series[Any], *, label: str) -> pd.Series[fl
 def _renamed(raw: pd.DataFrame, column_map: Mapping[str, str]) -> pd.DataFrame:
     """With canonical names. A header that is mapped to a column counts for it, whatever else is called like it."""
     headers = [str(name) for name in raw.columns]
-    names = [column_map.get(header, _canonical_name(header)) for header in headers]
+    names = [column_map.get(header, canonical_name(header)) for header in headers]
     mapped = set(column_map.values())
     kept = [header in column_map or name not in mapped for header, name in zip(headers, names, strict=True)]
     chosen = raw.loc[:, kept]

@@ -7,7 +7,6 @@ Infinity, which each field then refuses by name, and the last of two members of 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from telelink_shared.field_errors import field_error, pointer
 from telelink_shared.problem import (
     MAX_ERRORS,
     BadRequest,
@@ -197,7 +197,7 @@ def _refuse_duplicates(shape: Shape[Any], body: bytes) -> None:
         _loads(body, refuse)
     except _Twice as twice:
         where = _location(_loads(body, lambda members: _twice(members) or dict(members)))
-        fault = FieldError(_pointer(where, shape.names), "duplicate_name", "must not be given twice in one object")
+        fault = FieldError(pointer(where, shape.names), "duplicate_name", "must not be given twice in one object")
         raise InvalidInput("A name is given twice in one object; see 'errors'.", errors=[fault]) from twice
 
 
@@ -210,59 +210,6 @@ def _location(tree: Any) -> Location:
         inner = value.items() if isinstance(value, dict) else enumerate(value)
         waiting += [((*location, key), each) for key, each in inner if isinstance(each, dict | list | _Twice)]
     return ()
-
-
-def _pointer(location: Location, names: frozenset[str]) -> str:
-    """The JSON pointer, as far as it consists of what is ours: a member that is not known is the client's own word."""
-    pointer = ""
-    for part in location:
-        if isinstance(part, str) and part not in names:
-            break
-        pointer += f"/{part}"
-    return pointer
-
-
-# Our words for what pydantic found; none of them repeats the value. The braces are filled from the limits.
-_MESSAGES = {
-    "missing": "is required",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "finite_number": "must be a finite number",
-    "multiple_of": "must be a whole number",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "string_type": "must be a string",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "too_long": "must not be longer than {max_length}",
-    "string_too_long": "must not be longer than {max_length} characters",
-    "string_pattern_mismatch": "has characters that are not allowed",
-    "model_type": "must be a JSON object",
-    "dict_type": "must be a JSON object",
-    "list_type": "must be a JSON array",
-    "bool_type": "must be true or false",
-}
-# Codes of our own validators: their message is already made for clients.
-_OWN = frozenset({"unknown_plan", "unknown_state", "unknown_area_code", "changes_or_goal"})
-# Of a name that is not known, so much is compared with those that are.
-_COMPARED_CHARACTERS: Final = 64
-
-
-def _unknown_name(name: str, names: frozenset[str]) -> str:
-    """Never the name itself: it is input. The one that was probably meant is ours."""
-    close = difflib.get_close_matches(name[:_COMPARED_CHARACTERS], names, n=1, cutoff=0.75)
-    return "has a field that this request does not take" + (f"; did you mean {close[0]}?" if close else "")
-
-
-def _field_error(error: Any, names: frozenset[str]) -> FieldError:
-    code, location = error["type"], error["loc"]
-    if code == "extra_forbidden":
-        message = _unknown_name(str(location[-1]), names)
-    elif code in _OWN:
-        message = error["msg"]
-    else:
-        message = _MESSAGES.get(code, "is not valid").format_map(error.get("ctx") or {})
-    return FieldError(_pointer(location, names), code, message)
 
 
 def _malformed(reason: str) -> MalformedJson:
@@ -278,6 +225,6 @@ def _problem(error: ValidationError, names: frozenset[str]) -> InvalidInput | Ma
     if first["type"] == "too_long" and not first["loc"]:
         limit = first["ctx"]["max_length"]
         return TooLarge(f"At most {limit:,} customers at once. Split them into several requests.")
-    errors = [_field_error(each, names) for each in found[:MAX_ERRORS]]
+    errors = [field_error(each, names) for each in found[:MAX_ERRORS]]
     count = f"{len(found)} values are" if len(found) > 1 else "One value is"
     return InvalidInput(f"{count} not valid; see 'errors'.", errors=errors, n_errors=len(found))

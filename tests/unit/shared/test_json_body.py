@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from support.builders import a_customer, some_customers, v2_request, with_usage
 from telelink_gateway.routes import predictions, what_if
+from telelink_shared.field_errors import pointer
 from telelink_shared.problem import (
     MalformedJson,
     NotUtf8,
@@ -21,7 +22,6 @@ from telelink_shared.problem import (
     UnsupportedMediaType,
 )
 from telelink_shared.serving import routes
-from telelink_shared.web import json_body
 from telelink_shared.web.json_body import read_body, validate_json
 
 ONE, MANY, WHAT_IF, V2 = predictions._CUSTOMER, predictions._CUSTOMERS, what_if._REQUEST, routes._REQUEST
@@ -287,5 +287,5 @@ def test_a_body_is_not_read_past_its_limit():
 def test_the_names_that_may_be_told_are_those_of_the_schema():
     assert {"state", "totalDayMinutes"} <= ONE.names
     assert {"customer", "changes", "goal", "state", "voiceMailPlan"} <= WHAT_IF.names
-    assert json_body._pointer(("inputs", 3, "name"), V2.names) == "/inputs/3/name"
-    assert json_body._pointer(("parameters", "canary", "name"), V2.names) == "/parameters"
+    assert pointer(("inputs", 3, "name"), V2.names) == "/inputs/3/name"
+    assert pointer(("parameters", "canary", "name"), V2.names) == "/parameters"

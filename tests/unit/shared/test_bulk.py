@@ -1,0 +1,350 @@
+"""Whole files: a row in bulk is a customer alone, whatever the file looks like."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+from arro3.core import Array, DataType, RecordBatch
+from arro3.io import read_parquet, write_parquet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from telelink_shared.bulk.checking import Checker
+from telelink_shared.bulk.deciding import decide_all
+from telelink_shared.bulk.files import open_source, write_result
+from telelink_shared.bulk.table import CAMEL, OURS, BadFile, Scored
+from telelink_shared.customer import COLUMNS, EXAMPLE, Customer, row_of
+from telelink_shared.decision import Policy, decide
+from telelink_shared.problem import InvalidInput
+from telelink_shared.web.json_body import Shape, validate_json
+
+POLICY = Policy(high_value_from_usd=5_000, top_value_from_usd=9_000)
+_SHAPE = Shape(TypeAdapter(Customer), lambda customer: len(customer.model_fields_set), max_values=1_000)
+
+
+def _rows(**changes):
+    return dict(EXAMPLE) | changes
+
+
+def _csv(rows, delimiter=",", end="\n", mark=""):
+    headers = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter, lineterminator=end)
+    writer.writerow(headers)
+    writer.writerows([row.get(name, "") for name in headers] for row in rows)
+    return (mark + out.getvalue()).encode()
+
+
+def _scored(data, format="csv", mapping=None, n_rows=3):
+    source = open_source(io.BytesIO(data), format, mapping)
+    checker = Checker(source.layout, is_text=source.is_text)
+    for chunk in source.chunks(n_rows):
+        checked = checker.check(chunk)
+        yield source, Scored(chunk, checked, decide_all(_answers(checked), POLICY))
+
+
+def _answers(checked):
+    """Figures that depend on the customer, as a model's would."""
+    risks = [days / 10_000 for days in checked.numbers["account_length"]]
+    values = [100 * calls / 3 for calls in checked.numbers["total_day_calls"]]
+    return {
+        "churn_probability": risks,
+        "churn_lower": [risk / 2 for risk in risks],
+        "churn_upper": [min(1.0, risk * 2) for risk in risks],
+        "estimated_clv": values,
+        "clv_lower": [value / 2 for value in values],
+        "clv_upper": [value * 2 for value in values],
+    }
+
+
+def _result(data, format="csv", into=None, **more):
+    scored = list(_scored(data, format, **more))
+    out = io.BytesIO()
+    write_result(scored[0][0], (each for _, each in scored), into or format, out)
+    return out.getvalue()
+
+
+def _faults(data, format="csv", **more):
+    return [fault for _, each in _scored(data, format, **more) for row in each.checked.faults.values() for fault in row]
+
+
+def _single(customer):
+    """What the API says of one customer: its row, or its errors."""
+    try:
+        return row_of(validate_json(_SHAPE, json.dumps(customer).encode()))
+    except InvalidInput as problem:
+        return [(error.pointer.removeprefix("/"), error.code, error.message) for error in problem.errors]
+
+
+def _in_bulk(checked):
+    """The same of each row of a chunk."""
+    found = {}
+    for place, row in enumerate(checked.good):
+        known = {**checked.numbers, **checked.words}
+        values = [known[column][place] if column in known else None for column in COLUMNS]
+        found[row] = tuple(None if isinstance(value, float) and math.isnan(value) else value for value in values)
+    for row, faults in checked.faults.items():
+        found[row] = [fault[1:] for fault in faults]
+    return [found[row] for row in range(checked.n_rows)]
+
+
+_numbers = st.one_of(
+    st.integers(-2, 10_002),
+    st.sampled_from([0, 1.0, 128.0, 2.5, 10_000, 10_000.5, 44_640, 44_641, -0.0, 1e300, 128.0000000001, 10**300]),
+    st.floats(0, 50_000, allow_nan=False),
+)
+_anything = st.one_of(
+    _numbers, st.booleans(), st.none(), st.just([]), st.just({}), st.sampled_from(["", "12", "NaN", "yes", "x", "CA"])
+)
+_values = {
+    "state": st.sampled_from(["CA", "oh", " NJ ", "XX", "", "=1"]),
+    "areaCode": st.sampled_from(["415", 408, 510.0, "area_code_415", 999, True]),
+    "internationalPlan": st.sampled_from(["yes", "No", "TRUE", "false.", True, False, "1", 1, "maybe"]),
+    "voiceMailPlan": st.sampled_from(["yes", "no"]),
+    "customerId": st.sampled_from(["a", "ü" * 64, "x" * 65, "", "tab\there", 7, True, None, "line\nbreak"]),
+}
+_field = {
+    name: st.one_of(_values.get(name, _numbers), _anything) if name not in ("state",) else _values[name] | _anything
+    for name in CAMEL.values()
+}
+_customers = st.fixed_dictionaries({name: st.just(value) for name, value in EXAMPLE.items()}, optional={}).flatmap(
+    lambda usual: st.dictionaries(st.sampled_from(sorted(CAMEL.values())), st.none(), max_size=4).flatmap(
+        lambda picked: st.fixed_dictionaries({name: _field[name] for name in picked}).map(
+            lambda changes: usual | changes
+        )
+    )
+)
+
+
+@given(st.lists(_customers, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_a_json_object_of_a_file_is_checked_as_a_single_customer_is(customers):
+    data = "\n".join(map(json.dumps, customers)).encode()
+    found = [row for _, each in _scored(data, "ndjson", n_rows=4) for row in _in_bulk(each.checked)]
+    assert found == [_single(customer) for customer in customers]
+
+
+def _as_json(name, text):
+    """What a cell of text stands for: a number where numbers are wanted and it is one, nothing where it is empty."""
+    if name in _values:
+        return text or None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text or None
+
+
+_cells = st.sampled_from(
+    [
+        "",
+        "0",
+        "1",
+        "128",
+        "128.0",
+        "2.5",
+        "10000",
+        "10001",
+        "44640.5",
+        "-1",
+        "1e3",
+        "yes",
+        "No",
+        "CA",
+        "415",
+        "x",
+    ]
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(CAMEL.values())), _cells, max_size=4), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_a_row_of_csv_is_checked_as_the_customer_that_it_says(rows):
+    full = [{name: str(value) for name, value in EXAMPLE.items()} | row for row in rows]
+    found = [row for _, each in _scored(_csv(full), n_rows=4) for row in _in_bulk(each.checked)]
+    said = [{name: _as_json(name, text) for name, text in row.items()} for row in full]
+    assert found == [_single({name: value for name, value in row.items() if value is not None}) for row in said]
+
+
+@pytest.mark.parametrize("text", ["1_0", "١٢", "inf", "nan", "0x10", "1,5", "1 0"])
+def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text):
+    (fault,) = _faults(_csv([_rows(), _rows(totalDayMinutes=text), _rows()]))
+    assert fault == (3, "totalDayMinutes", "float_type", "must be a number")
+
+
+def test_a_column_with_more_spellings_than_are_remembered_is_still_checked():
+    rows = [_rows(totalDayMinutes=number / 1_000) for number in range(20_500)]
+    rows[20_400]["totalDayMinutes"] = "nan"
+    assert [fault[:2] for fault in _faults(_csv(rows), n_rows=1_000)] == [(20_402, "totalDayMinutes")]
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1e7))
+def test_it_is_decided_as_for_a_single_customer(risk, lower, upper, value):
+    decided = decide_all(
+        {
+            "churn_probability": [risk],
+            "churn_lower": [lower],
+            "churn_upper": [upper],
+            "estimated_clv": [value],
+            "clv_lower": [value],
+            "clv_upper": [value],
+        },
+        POLICY,
+    )
+    alone = decide(round(risk, 6), (round(lower, 6), round(upper, 6)), round(value, 2), POLICY)
+    assert decided.decisions == [alone]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_result_is_written_as_its_file_was(delimiter, end, mark):
+    data = _csv([_rows(note=f"n{number}") for number in range(7)], delimiter, end, mark)
+    result = _result(data)
+    originals, lines = data.decode().split(end), result.decode().split(end)
+    assert len(lines) == len(originals)
+    for original, line in zip(originals[:-1], lines[:-1], strict=True):
+        assert line.startswith(original + delimiter)
+    assert lines[0].split(delimiter)[-len(OURS) :] == list(OURS)
+
+
+def test_quoted_cells_keep_their_line_breaks_and_delimiters():
+    rows = [_rows(note="a"), _rows(note='one\ntwo, "three"'), _rows(note="b")]
+    read = list(csv.DictReader(io.StringIO(_result(_csv(rows)).decode(), newline="")))
+    assert [row["note"] for row in read] == [row["note"] for row in rows]
+    assert [fault.line for fault in _faults(_csv([*rows, _rows(state="XX")]))] == [6]
+
+
+def test_a_quotation_mark_that_is_never_closed_costs_its_own_row_alone():
+    data = _csv([_rows(), _rows(), _rows()]).decode().splitlines(keepends=True)
+    data[2] = '"' + data[2]
+    assert [fault[:3] for fault in _faults("".join(data).encode())] == [(3, "", "cells")]
+    assert _result("".join(data).encode()).count(b"MAINTAIN") == 2
+
+
+def test_a_row_of_another_length_or_encoding_costs_itself_alone():
+    data = _csv([_rows(), _rows(), _rows(), _rows()]).splitlines(keepends=True)
+    data[2] = b"1," + data[2]
+    data[3] = data[3].replace(b"CA", b"\xff\xfe")
+    assert [(fault.line, fault.code) for fault in _faults(b"".join(data))] == [(3, "cells"), (4, "not_utf8")]
+    assert b"\xff\xfe" in _result(b"".join(data))
+
+
+def test_empty_lines_are_no_rows():
+    data = _csv([_rows()] * 5).replace(b"\n", b"\n\n")
+    assert sum(each.checked.n_rows for _, each in _scored(data)) == 5
+    assert [each.chunk.n_rows for _, each in _scored(data)] == [3, 2]
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+def test_reading_goes_on_where_it_was(format):
+    rows = [_rows(accountLength=number, note='x"\n' if number % 3 else "") for number in range(11)]
+    data = _csv(rows) if format == "csv" else "\n\n".join(map(json.dumps, rows)).encode()
+    if format == "parquet":
+        data = _result(_csv(rows), into="parquet")
+    source = open_source(io.BytesIO(data), format)
+    whole = list(source.chunks(4))
+    assert [chunk.n_rows for chunk in whole] == [4, 4, 3]
+    again = [next(source.chunks(4, start=chunk.end)) for chunk in whole[:-1]]
+    for earlier, later in zip(whole[1:], again, strict=True):
+        assert (earlier.start, earlier.end, list(earlier.lines)) == (later.start, later.end, list(later.lines))
+        assert list(map(list, earlier.columns)) == list(map(list, later.columns))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["Total Day Calls", "total_day_calls", "totalDayCalls", "Day Calls", "TotalDayCalls"]
+)
+def test_known_spellings_of_headers_are_understood(spelling):
+    rows = [{spelling if name == "totalDayCalls" else name: value for name, value in EXAMPLE.items()}]
+    assert not _faults(_csv(rows))
+
+
+def test_an_unknown_header_is_mapped_and_wins_over_one_that_is_known():
+    rows = [{"Their Calls" if name == "totalDayCalls" else name: value for name, value in EXAMPLE.items()}]
+    with pytest.raises(BadFile, match="totalDayCalls"):
+        open_source(io.BytesIO(_csv(rows)), "csv")
+    for row in rows:
+        row["Total Day Calls"] = "not a number"
+    assert not _faults(_csv(rows), mapping={"Their Calls": "totalDayCalls"})
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        ("x,y\n1,2\n".encode("utf-16"), "not_utf8"),
+        (b"state,state\n", "column_twice"),
+        (b"state\nCA\n", "column_missing"),
+        (b"x" * 300_000, "line_too_long"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_says_why(data, code):
+    with pytest.raises(BadFile) as raised:
+        open_source(io.BytesIO(data), "csv")
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize("format", ["ndjson", "parquet"])
+def test_a_file_of_another_kind_says_so(format):
+    with pytest.raises(BadFile):
+        open_source(io.BytesIO(b"accountLength,state\n"), format)
+
+
+@pytest.mark.parametrize("text", ["=cmd()", "+1 555 0100", "-x", "@sum", "\tx"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text):
+    result = _result(_csv([_rows(note="fine"), _rows(note=text), _rows(note="-12.5")]))
+    assert [row["note"] for row in csv.DictReader(io.StringIO(result.decode()))] == ["fine", f"'{text}", "-12.5"]
+
+
+def test_columns_of_an_earlier_result_give_way_to_the_new_ones():
+    once = _result(_csv([_rows(note="a"), _rows(note="b")]))
+    assert _result(once) == once
+
+
+def test_every_kind_of_result_says_the_same():
+    data = _csv([_rows(note="a"), _rows(state="XX", note="b"), _rows(accountLength=4_000, note="")])
+    from_csv = list(csv.DictReader(io.StringIO(_result(data).decode())))
+    from_json = [json.loads(line) for line in _result(data, into="ndjson").splitlines()]
+    table = read_parquet(io.BytesIO(_result(data, into="parquet"))).read_all()
+    from_parquet = [
+        dict(zip(table.column_names, row, strict=True))
+        for row in zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True)
+    ]
+    for row, members, values in zip(from_csv, from_json, from_parquet, strict=True):
+        assert list(row) == list(members) == list(values)
+        for name in OURS:
+            assert members[name] == values[name]
+            assert row[name] == ("" if members[name] is None else str(members[name]))
+        assert row["note"] == members["note"] == values["note"]
+    assert from_csv[1]["error"] == "state must be the two-letter code of a US state or DC"
+    assert from_csv[1]["churn_risk"] == ""
+
+
+def test_an_object_is_written_again_as_it_stands_there():
+    line = b'{ "nested": {"a": [1, 2.50]}, ' + json.dumps(EXAMPLE).encode()[1:]
+    result = _result(line + b"\n" + b"not json\n" + line, "ndjson")
+    first, second, third = result.splitlines()
+    assert first.startswith(line[:-1])
+    assert json.loads(second)["error"] == "must be a JSON object"
+    assert first == third
+
+
+def test_columns_of_a_parquet_file_keep_their_types():
+    names = list(EXAMPLE)
+    arrays = [
+        Array([value] * 3, DataType.string() if isinstance(value, str) else DataType.int64())
+        for value in EXAMPLE.values()
+    ]
+    arrays[0] = Array([5, None, 10_001], DataType.int64())
+    names.append("since")
+    arrays.append(Array([1, 2, 3], DataType.int32()).cast(DataType.date32()))
+    out = io.BytesIO()
+    write_parquet(RecordBatch.from_arrays(arrays, names=names), out)
+    assert [fault[:2] for fault in _faults(out.getvalue(), "parquet")] == [(2, "accountLength"), (3, "accountLength")]
+    table = read_parquet(io.BytesIO(_result(out.getvalue(), "parquet"))).read_all()
+    assert table.schema.field("since").type == DataType.date32()
+    read = list(csv.DictReader(io.StringIO(_result(out.getvalue(), "parquet", into="csv").decode())))
+    assert [row["since"] for row in read] == ["1970-01-02", "1970-01-03", "1970-01-04"]
