@@ -4,6 +4,9 @@ PORT ?= 8000
 DATA ?=
 TEST ?=
 OPTIONS ?=
+N ?= 1200000
+OUT ?= var/customers.csv
+SEED ?= 0
 BENCH_SECONDS ?= 8
 ONLY ?=
 
@@ -16,7 +19,7 @@ RUN_PACKAGES := shared gateway churn-service clv-service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format train bench load openapi readme lock clean
+.PHONY: help run install test check format train data bench load openapi readme lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +51,10 @@ format: $(VENV)/.dev ## let the formatter and the linter mend what they can
 train: $(VENV)/.dev ## train both models: DATA= a CSV, openml or synthetic (TEST= a CSV of further rows to report on, OPTIONS= more of the command line)
 	@test -n "$(DATA)" || { echo "say which data: make train DATA=customers.csv (or openml, or synthetic)"; exit 2; }
 	$(BIN)/python -m telelink_training train --data "$(DATA)" $(if $(TEST),--test "$(TEST)") $(OPTIONS)
+
+data: $(VENV)/.dev ## made-up customers for trials: N= how many, OUT= a CSV file or NAME.parquet, SEED= for others
+	@mkdir -p "$(dir $(OUT))"
+	$(BIN)/python -m telelink_training population --rows "$(N)" --output "$(OUT)" --seed "$(SEED)"
 
 bench: $(VENV)/.dev ## measure against an endpoint that does nothing; BENCH_SECONDS= for each run, ONLY= a part of it
 	@PYTHONPATH=tests $(BIN)/python -m bench.run --seconds $(BENCH_SECONDS) $(ONLY:%=--only %)

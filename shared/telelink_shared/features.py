@@ -29,6 +29,7 @@ from telelink_shared.customer import (
 
 # None stands for what is not known.
 _NUMBER_TYPES: Final = frozenset({int, float, type(None)})
+_ONE_BY_ONE: Final = frozenset({list, tuple})
 # Beyond this nothing is told about a customer, and products of numbers would leave the range of float32.
 _LARGEST: Final = 1e9
 
@@ -76,29 +77,67 @@ class Rows:
         return Rows(len(next(iter(codes.values()))), numbers, codes)
 
 
+@dataclass(frozen=True)
+class Words:
+    """A column of few distinct values, each of which is looked at once.
+
+    Attributes:
+        distinct: the values.
+        positions: which of them each row has; shape (n_rows,).
+    """
+
+    distinct: tuple[object, ...]
+    positions: NDArray[np.integer[Any]]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+Column = Sequence[Any] | Floats | Words
+"""A raw column: values one by one, or in one of the two forms that take no work for each of them."""
+
+
 @cache
 def _positions(column: str) -> dict[str, int]:
     return {value: position for position, value in enumerate(CATEGORIES[column].values)}
 
 
-def _codes(column: str, values: Sequence[object]) -> Codes:
+def _codes(column: str, values: Column) -> Codes:
     positions = _positions(column)
     try:
         # Canonical words, which the gateway sends, need no more than this look-up.
         return np.fromiter(map(positions.__getitem__, values), dtype=np.intp, count=len(values))  # type: ignore[arg-type]
     except (KeyError, TypeError):
-        pass
-    known: dict[object, int] = {}
-    reason = ""
-    for value in {v if isinstance(v, (str, int, float, bool)) else None for v in values}:
+        return _codes_of_words(column, values if isinstance(values, Words) else words_of(values))
+
+
+def words_of(values: Sequence[object] | NDArray[Any]) -> Words:
+    """The distinct values among these; what is no word, number or truth value becomes None."""
+    if isinstance(values, np.ndarray) and values.dtype != np.object_:
+        distinct, inverse = np.unique(values, return_inverse=True)
+        return Words(tuple(distinct.tolist()), inverse)
+    plain = [value if isinstance(value, (str, int, float, bool)) else None for value in values]
+    places = {value: place for place, value in enumerate(dict.fromkeys(plain))}
+    return Words(tuple(places), np.fromiter(map(places.__getitem__, plain), dtype=np.intp, count=len(plain)))
+
+
+def _codes_of_words(column: str, words: Words) -> Codes:
+    category, positions = CATEGORIES[column], _positions(column)
+    codes, reason = np.full(len(words.distinct), -1, dtype=np.intp), ""
+    for place, word in enumerate(words.distinct):
         try:
-            known[value] = positions[CATEGORIES[column].canonical(value)]
+            codes[place] = positions[category.canonical(word)]
         except UnknownSpelling as error:
             reason = str(error)
-    if reason:
-        bad = sum(1 for value in values if not isinstance(value, (str, int, float, bool)) or value not in known)
-        raise BadColumn(column, reason, n_rows=bad)
-    return np.fromiter((known[value] for value in values), dtype=np.intp, count=len(values))
+    found: Codes = codes[words.positions]
+    # Of what is distinct not everything need occur.
+    if reason and (n_bad := int((found < 0).sum())):
+        raise BadColumn(column, reason, n_rows=n_bad)
+    return found
+
+
+def _too_large(column: str, *, n_rows: int) -> BadColumn:
+    return BadColumn(column, f"must be numbers of at most {_LARGEST:,.0f}", n_rows=n_rows)
 
 
 def _bad_number(raw: Mapping[str, Sequence[Any]]) -> BadColumn:
@@ -107,11 +146,27 @@ def _bad_number(raw: Mapping[str, Sequence[Any]]) -> BadColumn:
         if bad := sum(type(value) not in _NUMBER_TYPES for value in values):
             return BadColumn(column, "must be numbers", n_rows=bad)
         if bad := sum(value is not None and abs(value) > _LARGEST for value in values):
-            return BadColumn(column, f"must be numbers of at most {_LARGEST:,.0f}", n_rows=bad)
+            return _too_large(column, n_rows=bad)
     raise AssertionError("no column is at fault")
 
 
-def _numbers(raw: Mapping[str, Sequence[object]]) -> dict[str, Floats]:
+def _array(column: str, values: Column) -> Floats:
+    if isinstance(values, Words):
+        raise BadColumn(column, "must be numbers", n_rows=len(values))
+    if not isinstance(values, np.ndarray):
+        return _numbers_one_by_one({column: values})[column]
+    if n_bad := int((np.abs(values) > _LARGEST).sum()):
+        raise _too_large(column, n_rows=n_bad)
+    return values
+
+
+def _numbers(raw: Mapping[str, Column]) -> dict[str, Floats]:
+    if set(map(type, raw.values())) <= _ONE_BY_ONE:
+        return _numbers_one_by_one(raw)  # type: ignore[arg-type]
+    return {column: _array(column, values) for column, values in raw.items()}
+
+
+def _numbers_one_by_one(raw: Mapping[str, Sequence[object]]) -> dict[str, Floats]:
     """All columns in one go: for a few rows numpy takes longer to begin than to do."""
     if not raw:
         return {}
@@ -127,12 +182,12 @@ def _numbers(raw: Mapping[str, Sequence[object]]) -> dict[str, Floats]:
     return dict(zip(raw, columns, strict=True))
 
 
-def prepare(raw: Mapping[str, Sequence[Any]], *, n_rows: int) -> Rows:
+def prepare(raw: Mapping[str, Column], *, n_rows: int) -> Rows:
     """Canonical columns from raw ones.
 
     Args:
-        raw: values by column name, each of length `n_rows`; None or NaN where an optional value is missing, and
-            optional columns may be left out.
+        raw: values by column name, each of length `n_rows`; None (in a list) or NaN where an optional value is
+            missing, and optional columns may be left out. Arrays are not copied, and must not be changed.
         n_rows: number of customers.
 
     Raises:

@@ -23,14 +23,23 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class Tensor(_Message):
-    """Values of one column, first dimension the batch; `data` may be flat or nested, as the protocol allows."""
-
+class _TensorHead(_Message):
     name: Name
     shape: list[Size] = Field(min_length=1, max_length=2)
     datatype: Datatype
-    data: list[Any]
     parameters: dict[str, Any] | None = None
+
+
+class Tensor(_TensorHead):
+    """Values of one column, first dimension the batch; `data` may be flat or nested, as the protocol allows."""
+
+    data: list[Any]
+
+
+class BinaryTensor(_TensorHead):
+    """The same, with the values perhaps as bytes behind the message; see `binary_tensors`."""
+
+    data: list[Any] | None = None
 
 
 class RequestedOutput(_Message):
@@ -40,23 +49,41 @@ class RequestedOutput(_Message):
     parameters: dict[str, Any] | None = None
 
 
-class InferRequest(_Message):
-    """One input tensor for each raw column. Without `outputs` the model's standard outputs are given."""
-
+class _Request(_Message):
     id: str | None = Field(default=None, max_length=128)
     parameters: dict[str, Any] | None = None
-    inputs: list[Tensor] = Field(min_length=1, max_length=128)
     outputs: list[RequestedOutput] | None = Field(default=None, max_length=128)
 
 
-class InferResponse(_Message):
-    """Names the model and the version that answered."""
+class InferRequest(_Request):
+    """One input tensor for each raw column. Without `outputs` the model's standard outputs are given."""
 
+    inputs: list[Tensor] = Field(min_length=1, max_length=128)
+
+
+class BinaryInferRequest(_Request):
+    """The same where bytes follow."""
+
+    inputs: list[BinaryTensor] = Field(min_length=1, max_length=128)
+
+
+class _Reply(_Message):
     model_name: str
     model_version: str
     id: str | None = None
     parameters: dict[str, Any] | None = None
+
+
+class InferResponse(_Reply):
+    """Names the model and the version that answered."""
+
     outputs: list[Tensor]
+
+
+class BinaryInferResponse(_Reply):
+    """The same where bytes follow."""
+
+    outputs: list[BinaryTensor]
 
 
 class TensorMetadata(_Message):

@@ -14,6 +14,7 @@ from telelink_training.comparing import compare
 from telelink_training.config import CONFIGS, SEARCHES, ConfigError, load_config
 from telelink_training.data import CHURN, DataError, Dataset, load_csv, load_openml, must_not_overlap, synthetic
 from telelink_training.export import ExportError
+from telelink_training.population import write_population
 from telelink_training.published import promote, read_published, rollback
 from telelink_training.releasing import lifetime_values, release_churn, release_clv
 from telelink_training.report import html_report
@@ -119,6 +120,18 @@ def _say_served(model: str, version: str, before: str | None) -> None:
     )
 
 
+def _population(arguments: argparse.Namespace) -> None:
+    write_population(arguments.output, arguments.rows, seed=arguments.seed)
+    print(f"{arguments.output}: {arguments.rows:,} made-up customers")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def _cores(text: str) -> int:
     cores = int(text)
     if cores == 0:
@@ -195,6 +208,16 @@ def _add_of_versions(commands: argparse._SubParsersAction[argparse.ArgumentParse
     back.set_defaults(run=_rollback)
 
 
+def _add_population(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    population = commands.add_parser(
+        "population", help="write made-up customers with the public data's marginals and churn rules"
+    )
+    population.add_argument("--rows", type=_positive, default=1_200_000, help="how many (default: 1200000)")
+    population.add_argument("--output", type=Path, required=True, help="a CSV file, or NAME.parquet")
+    population.add_argument("--seed", type=int, default=0, help="another one makes others (default: 0)")
+    population.set_defaults(run=_population)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="telelink_training", description="Train, compare and choose the models of TeleLink Customer Analytics."
@@ -202,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_train(commands)
     _add_of_versions(commands)
+    _add_population(commands)
     return parser
 
 

@@ -19,24 +19,21 @@ import pandas as pd
 from pandas.errors import ParserWarning
 
 from telelink_shared.customer import (
-    AREA_CODES,
     CATEGORIES,
-    CHARGES,
     COLUMNS,
     ELEVEN,
     MINUTES,
     PLAN_VALUES,
-    RATES_USD_PER_MINUTE,
     STATES,
     USAGE,
-    USAGE_PERIODS,
     UnknownSpelling,
     canonical_plan,
 )
-from telelink_shared.features import BadColumn, Rows, bill_usd, prepare
+from telelink_shared.features import BadColumn, Rows, Words, bill_usd, prepare
 from telelink_shared.headers import CHURN as CHURN
 from telelink_shared.headers import LIFETIME_VALUE as LIFETIME_VALUE
 from telelink_shared.headers import canonical_name
+from telelink_training.population import BLOCK, Block, block
 
 OPENML_ID: Final = 40701
 MIN_ROWS: Final = 100
@@ -259,41 +256,19 @@ def load_openml() -> Dataset:
 
 
 def synthetic(n_rows: int, *, seed: int = 0) -> Dataset:
-    """Made-up customers with the columns, ranges and churn rules of the public data, for tests and trials.
+    """Customers of the made-up population, for tests and trials."""
+    blocks = [_frame(block(number, seed=seed)) for number in range(-(-n_rows // BLOCK))]
+    frame = pd.concat(blocks, ignore_index=True).head(n_rows)
+    return normalise(frame, source=f"synthetic, {n_rows} rows, seed {seed}")
 
-    A customer is likely to leave with a large bill and no voice mail plan, with the international plan and few or
-    long international calls, or after four service calls by someone who calls little by day.
-    """
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({CHURN: np.zeros(n_rows, dtype=bool)})
-    frame["account_length"] = np.clip(rng.normal(101, 40, n_rows).round(), 1, 243)
-    frame["state"] = rng.choice(STATES, n_rows)
-    frame["area_code"] = rng.choice(AREA_CODES, n_rows, p=(0.25, 0.5, 0.25))
-    frame["international_plan"] = np.where(rng.random(n_rows) < 0.097, "yes", "no")
-    frame["voice_mail_plan"] = np.where(rng.random(n_rows) < 0.277, "yes", "no")
-    messages = np.clip(rng.normal(29, 7.5, n_rows).round(), 4, 51)
-    frame["number_of_vmail_messages"] = np.where(frame["voice_mail_plan"] == "yes", messages, 0.0)
-    spread = {
-        "day": (180, 54, 100, 20),
-        "eve": (201, 51, 100, 20),
-        "night": (201, 51, 100, 20),
-        "intl": (10.2, 2.8, 4.5, 2.4),
-    }
-    for period, (minutes, minutes_sd, calls, calls_sd) in spread.items():
-        frame[f"total_{period}_minutes"] = np.clip(rng.normal(minutes, minutes_sd, n_rows), 0, None).round(1)
-        frame[f"total_{period}_calls"] = np.clip(rng.normal(calls, calls_sd, n_rows).round(), 0, None)
-    for period, minutes_column, charge in zip(USAGE_PERIODS, MINUTES, CHARGES, strict=True):
-        frame[charge] = (frame[minutes_column] * RATES_USD_PER_MINUTE[period]).round(2)
-    frame["customer_service_calls"] = np.clip(rng.poisson(1.56, n_rows), 0, 9).astype(np.float64)
-    bill = frame[list(CHARGES)].sum(axis=1)
-    has_intl, has_voice_mail = frame["international_plan"] == "yes", frame["voice_mail_plan"] == "yes"
-    leaves = (
-        ((bill > 74) & ~has_voice_mail)
-        | (has_intl & ((frame["total_intl_calls"] <= 2) | (frame["total_intl_minutes"] > 13.1)))
-        | ((frame["customer_service_calls"] >= 4) & (frame["total_day_minutes"] < 160))
+
+def _frame(columns: Block) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            name: np.array(values.distinct)[values.positions] if isinstance(values, Words) else values
+            for name, values in columns.items()
+        }
     )
-    frame[CHURN] = rng.random(n_rows) < np.where(leaves, 0.92, 0.025)
-    return normalise(frame[[*COLUMNS, CHURN]], source=f"synthetic, {n_rows} rows, seed {seed}")
 
 
 def formula_usd(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:

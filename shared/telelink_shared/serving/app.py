@@ -22,7 +22,7 @@ from telelink_shared.web.openapi import describe_bodies
 from telelink_shared.web.settings import ServiceSettings
 from telelink_shared.web.startup import StartupError
 
-VERSION = "2.2.0"
+VERSION = "2.3.0"
 
 log = structlog.get_logger()
 

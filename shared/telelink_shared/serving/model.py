@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from telelink_shared import artifact
 from telelink_shared.artifact import ArtifactError, Manifest, Variant
 from telelink_shared.customer import CHARGES, MINUTES, RATES_USD_PER_MINUTE
-from telelink_shared.features import BadColumn, Floats, Rows, encode, prepare
+from telelink_shared.features import BadColumn, Column, Floats, Rows, encode, prepare
 from telelink_shared.serving.definition import (
     BASELINE_OUTPUT,
     REASONS_OUTPUT,
@@ -68,7 +68,7 @@ class LoadedModel:
             known[charge] = known[minutes] * rate
         return prepare({name: [value] for name, value in known.items()}, n_rows=1)
 
-    def infer(self, raw: Mapping[str, Sequence[Any]], *, n_rows: int, wanted: Collection[str] = ()) -> Outputs:
+    def infer(self, raw: Mapping[str, Column], *, n_rows: int, wanted: Collection[str] = ()) -> Outputs:
         """The outputs for customers given as raw columns.
 
         Args:

@@ -72,10 +72,10 @@ def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"The body may have at most {limit_bytes:,} bytes. Split it into several requests.")
 
 
-def _check_announced(headers: Iterable[tuple[bytes, bytes]], limit_bytes: int) -> None:
+def _check_announced(headers: Iterable[tuple[bytes, bytes]], limit_bytes: int, *, is_json: bool) -> None:
     """One look at each header, which is less than the framework's way of asking for one."""
     for name, value in headers:
-        if name == b"content-type" and value != b"application/json":
+        if name == b"content-type" and value != b"application/json" and is_json:
             media_type, *parameters = value.lower().split(b";")
             if media_type.strip() != b"application/json" and not media_type.strip().endswith(b"+json"):
                 raise UnsupportedMediaType("Send the body as application/json.")
@@ -96,7 +96,23 @@ async def read_body(request: Request, *, limit_bytes: int) -> bytes:
     Raises:
         UnsupportedMediaType, TooLarge, NotUtf8, BadRequest
     """
-    _check_announced(request.scope["headers"], limit_bytes)
+    _check_announced(request.scope["headers"], limit_bytes, is_json=True)
+    body = await _read(request, limit_bytes)
+    must_be_utf8(body)
+    return body
+
+
+async def read_bytes(request: Request, *, limit_bytes: int) -> bytes:
+    """A body of any media type, once it is known to be small enough.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, BadRequest
+    """
+    _check_announced(request.scope["headers"], limit_bytes, is_json=False)
+    return await _read(request, limit_bytes)
+
+
+async def _read(request: Request, limit_bytes: int) -> bytes:
     parts = []
     size = 0
     more = True
@@ -111,12 +127,19 @@ async def read_body(request: Request, *, limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
         parts.append(part)
         more = message.get("more_body", False)
-    body = b"".join(parts)
+    return b"".join(parts)
+
+
+def must_be_utf8(body: bytes) -> None:
+    """Refuse what is not.
+
+    Raises:
+        NotUtf8
+    """
     try:
         body.decode()
     except UnicodeDecodeError as error:
         raise NotUtf8(f"The body must be UTF-8; byte {error.start} is not.") from error
-    return body
 
 
 def validate_json(shape: Shape[T], body: bytes) -> T:

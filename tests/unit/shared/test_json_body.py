@@ -21,10 +21,10 @@ from telelink_shared.problem import (
     TooLarge,
     UnsupportedMediaType,
 )
-from telelink_shared.serving import routes
+from telelink_shared.serving import infer_message
 from telelink_shared.web.json_body import read_body, validate_json
 
-ONE, MANY, WHAT_IF, V2 = predictions._CUSTOMER, predictions._CUSTOMERS, what_if._REQUEST, routes._REQUEST
+ONE, MANY, WHAT_IF, V2 = predictions._CUSTOMER, predictions._CUSTOMERS, what_if._REQUEST, infer_message._REQUEST
 
 
 def problem_of(shape, text):
@@ -212,7 +212,7 @@ def test_no_body_holds_the_gateway_up_longer_than_a_good_batch_of_full_size(body
 )
 def test_no_body_holds_a_model_service_up_longer_than_a_few_good_batches(body):
     good = json.dumps(v2_request([with_usage()] * 10_000, parameters={})).encode()
-    assert len(body) < routes.BODY_LIMIT_BYTES
+    assert len(body) < infer_message.BODY_LIMIT_BYTES
     gc.disable()
     try:
         # A quarter of a million small objects against two hundred thousand numbers.
