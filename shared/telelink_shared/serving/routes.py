@@ -155,7 +155,9 @@ def _variants(model: LoadedModel) -> list[dict[str, Any]]:
 
 @router.get("/models/{name}")
 @router.get("/models/{name}/versions/{version}")
-async def model_metadata(name: str, model: Model, version: str | None = None) -> ModelMetadata:
+async def model_metadata(
+    name: str, model: Model, repository: Annotated[Repository, Depends(get_repository)], version: str | None = None
+) -> ModelMetadata:
     """Inputs and outputs of the served version, and under `parameters` what it was released with."""
     must_be_served(model, name, version)
     definition, manifest = model.definition, model.manifest
@@ -183,6 +185,9 @@ async def model_metadata(name: str, model: Model, version: str | None = None) ->
             "variants": _variants(model),
             "notes": list(manifest.notes),
             "reference": manifest.reference,
+            "libraries": manifest.libraries,
+            "versions_on_disk": [entry.version for entry in repository.index()],
+            "card": model.card,
         },
     )
 

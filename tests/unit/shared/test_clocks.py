@@ -16,7 +16,7 @@ WALL_CLOCK = {
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 }
 # Where a date is written down.
-DATED = ("gateway/telelink_gateway/history/", "gateway/telelink_gateway/routes/predictions.py")
+DATED = ("gateway/telelink_gateway/history/", "gateway/telelink_gateway/routes/portfolio.py")
 DATED += ("gateway/telelink_gateway/api_keys/keys.py", "gateway/telelink_gateway/idempotency.py")
 DATED += ("gateway/telelink_gateway/upstream/client.py", "shared/telelink_shared/web/logging.py")
 
