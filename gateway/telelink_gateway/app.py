@@ -19,12 +19,14 @@ from telelink_gateway.api_keys.sessions import Sessions
 from telelink_gateway.history.history import open_history
 from telelink_gateway.history.sqlite import SqliteStore
 from telelink_gateway.history.store import Store
+from telelink_gateway.jobs.jobs import open_jobs
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, Models
 from telelink_gateway.resources import Resources
 from telelink_gateway.routes import (
     docs,
     erasures,
     health,
+    jobs,
     models,
     policy,
     portfolio,
@@ -47,7 +49,7 @@ from telelink_shared.web.app import FurnishedApp
 from telelink_shared.web.openapi import describe_bodies
 from telelink_shared.web.startup import StartupError
 
-VERSION = "2.2.0"
+VERSION = "2.3.0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 log = structlog.get_logger()
@@ -94,6 +96,7 @@ async def _open_resources(
                 ),
             ),
             history=history,
+            jobs=await stack.enter_async_context(open_jobs(settings, registry)),
             access=access,
         )
 
@@ -137,7 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         guard=None if access is None else lambda inner: Guard(inner, access),
         outermost=lambda inner, metrics: Admission(inner, metrics.registry),
     )
-    for routes in (predictions, what_if, stats, portfolio, erasures, session, health, models, policy, docs):
+    for routes in (predictions, what_if, jobs, stats, portfolio, erasures, session, health, models, policy, docs):
         app.include_router(routes.router)
     describe_bodies(app, Customer, what_if.WhatIfRequest, erasures.ErasureRequest, session.SignIn)
     docs.mount_assets(app)

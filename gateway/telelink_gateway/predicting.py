@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
 from telelink_gateway.upstream.answer import Answer, Expected, inputs_of
 from telelink_gateway.upstream.model import AnswerOrProblem, Model
 from telelink_shared.customer import Customer, Row, row_of
-from telelink_shared.decision import Decision, Interval, Policy, decide
+from telelink_shared.decision import Decision, Interval, Policy, decide, with_value_limits
 from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import Unavailable
 
@@ -93,17 +92,7 @@ class Outcome(NamedTuple):
 
 def policy_in_force(policy: Policy, clv: ModelMetadata | None) -> Policy:
     """The policy with value limits from the value model's training data, where the operator set none."""
-    quantiles = clv.parameters.get("quantiles", {}).get("estimated_clv", {}) if clv else {}
-    return _with_limits(policy, quantiles.get("0.75"), quantiles.get("0.9"))
-
-
-@lru_cache(maxsize=8)
-def _with_limits(policy: Policy, high_value_usd: float | None, top_value_usd: float | None) -> Policy:
-    return replace(
-        policy,
-        high_value_from_usd=high_value_usd if policy.high_value_from_usd is None else policy.high_value_from_usd,
-        top_value_from_usd=top_value_usd if policy.top_value_from_usd is None else policy.top_value_from_usd,
-    )
+    return with_value_limits(policy, clv.parameters.get("quantiles", {}).get("estimated_clv", {}) if clv else {})
 
 
 @dataclass(frozen=True)

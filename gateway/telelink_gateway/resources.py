@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from telelink_gateway.api_keys.guard import Access
 from telelink_gateway.history.history import History
+from telelink_gateway.jobs.jobs import Jobs
 from telelink_gateway.predicting import Models
 from telelink_gateway.settings import Settings
 
@@ -24,6 +25,7 @@ class Resources:
     settings: Settings
     models: Models
     history: History
+    jobs: Jobs
     access: Access | None = None
 
 

@@ -93,6 +93,12 @@ class Settings(ServiceSettings):
         description="Address of the machine at which others reach the gateway, where a container's port is published; "
         "unset: the one to listen at",
     )
+    jobs_max_mb: int = Field(default=512, ge=1, le=1_000_000, description="Largest file of a job, in MB")
+    jobs_max_rows: int = Field(default=5_000_000, ge=1, le=100_000_000, description="Most customers of a job")
+    jobs_kept: int = Field(default=20, ge=1, le=10_000, description="Most jobs that are kept at once")
+    jobs_kept_hours: float = Field(
+        default=72.0, gt=0, le=8_760, description="Hours after which a job is removed, with its file and result"
+    )
     site_dir: Path | None = Field(
         default=None, description="Folder of the page, where no nginx serves it; unset: the page is not served"
     )

@@ -5,7 +5,9 @@ The gateway applies it to single, batch and page requests alike; offline scoring
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 # Plain words, not an enumeration: they go into replies and rows as they are, without a conversion each.
@@ -58,6 +60,24 @@ NURTURE: Final = "NURTURE: Keep up VIP treatment and explore an upsell."
 MAINTAIN: Final = "MAINTAIN: Continue standard engagement."
 UNKNOWN_RISK: Final = "UNKNOWN: The churn risk is not known right now. Take no retention step yet; ask again shortly."
 VALUE_NOT_KNOWN: Final = " The customer's value is not known right now; this advice rests on the risk alone."
+
+
+def with_value_limits(policy: Policy, quantiles: Mapping[str, float]) -> Policy:
+    """The policy with the limits of value that the operator did not set.
+
+    Args:
+        quantiles: of the lifetime values that the value model was trained on, by name ("0.75"); from its manifest.
+    """
+    return _with_limits(policy, quantiles.get("0.75"), quantiles.get("0.9"))
+
+
+@lru_cache(maxsize=8)
+def _with_limits(policy: Policy, high_value_usd: float | None, top_value_usd: float | None) -> Policy:
+    return replace(
+        policy,
+        high_value_from_usd=high_value_usd if policy.high_value_from_usd is None else policy.high_value_from_usd,
+        top_value_from_usd=top_value_usd if policy.top_value_from_usd is None else policy.top_value_from_usd,
+    )
 
 
 def tier_of(probability: float, policy: Policy) -> Tier:

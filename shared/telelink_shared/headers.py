@@ -35,3 +35,8 @@ def canonical_name(header: str) -> str:
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", header.strip())
     name = re.sub(r"[^a-z0-9]+", "_", snake.lower()).strip("_")
     return _OTHER_NAMES.get(name, name)
+
+
+def spellings(column: str) -> tuple[str, ...]:
+    """Further names by which a column is known; capitals, spaces and dots make no difference."""
+    return tuple(name for name, meant in _OTHER_NAMES.items() if meant == column and name != column)

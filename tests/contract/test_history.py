@@ -40,9 +40,9 @@ class SqliteFile:
 class PostgresDatabase:
     """A database of a server, as another program sees it."""
 
-    def __init__(self, server):
+    def __init__(self, server, options=""):
         self.server = server
-        self.name = server.new_database()
+        self.name = server.new_database(options)
 
     def store(self):
         return PostgresStore(self.server.url(self.name))
@@ -514,3 +514,26 @@ async def test_the_password_may_be_given_apart_from_the_url(server):
             assert not history.is_storing
     assert "password authentication failed" in lines[0]["reason"]
     assert "hunter2" not in str(lines)
+
+
+@needs_postgres
+async def test_a_database_of_no_encoding_gives_back_text_and_not_bytes(server):
+    database = PostgresDatabase(server, "ENCODING SQL_ASCII TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    async with running(database) as history:
+        reply = kept(body="Zürich".encode())
+        assert await add_once(history, rows({}), reply) == reply
+        assert await recall(history, reply.key) == reply
+
+
+@needs_postgres
+async def test_a_gateway_that_dies_in_the_middle_of_a_transaction_keeps_no_key_from_the_others(postgresql):
+    dead = postgresql.store()
+    dead.open()
+    try:
+        dead._connection.execute("BEGIN")
+        assert dead._keep(kept())
+        async with running(postgresql) as history:
+            assert await add_once(history, rows({}, prediction_id="p2"), kept(prediction_id="p2")) is not None
+        assert stored(postgresql) == [("p2", 0)]
+    finally:
+        dead.close()

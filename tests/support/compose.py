@@ -102,15 +102,20 @@ class Composed:
         self.run("up", "--build", "--detach", "--wait", "--wait-timeout", "180", *services)
 
 
-@contextmanager
-def composed(folder: Path, *, start: bool = True, http_port: int = 0) -> Iterator[Composed]:
-    """The whole system, gone again with its volume and images at the end; not yet started unless `start`."""
+def copy_of_repository(folder: Path) -> None:
+    """What images are built from and deployed with, to be changed by a test; what is the same is not built again."""
     for name in _CONTEXT:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
         else:
             shutil.copy(source, folder)
+
+
+@contextmanager
+def composed(folder: Path, *, start: bool = True, http_port: int = 0) -> Iterator[Composed]:
+    """The whole system, gone again with its volume and images at the end; not yet started unless `start`."""
+    copy_of_repository(folder)
     project = Composed(folder, f"telelink-test-{uuid.uuid4().hex[:8]}", http_port)
     try:
         if start:

@@ -18,11 +18,12 @@ from support.servers import wait_until
 
 @dataclass(frozen=True)
 class Entry:
-    """One request.
+    """One request, with all its tries.
 
     Attributes:
         customer: its id, of which there is one only.
         at_s: when it was sent, on the monotonic clock.
+        took_s: until the last try ended.
         status: None when no reply came, and then `error` says why.
         prediction: the id under which it was stored.
         body: the reply, with `models` in it.
@@ -36,6 +37,7 @@ class Entry:
     degraded: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    n_tries: int = 1
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -63,34 +65,52 @@ class Ledger:
         wait_until(lambda: len(self) >= wanted, what=f"{n} more requests", timeout_s=60)
 
 
-async def _send(http: httpx.AsyncClient, customer: str, headers: Mapping[str, str], ledger: Ledger) -> None:
+async def _send(
+    http: httpx.AsyncClient, customer: str, headers: Mapping[str, str], ledger: Ledger, n_tries: int
+) -> None:
     at_s = time.monotonic()
+    # Who may ask twice says so, and is then told, and stored, once.
+    sent = dict(headers) | ({"Idempotency-Key": customer} if n_tries > 1 else {})
+    for n_tried in range(1, n_tries + 1):
+        entry = await _try_once(http, customer, sent, at_s, n_tried)
+        if entry.status == httpx.codes.OK:
+            break
+    ledger.entries.append(entry)
+
+
+async def _try_once(
+    http: httpx.AsyncClient, customer: str, headers: Mapping[str, str], at_s: float, n_tried: int
+) -> Entry:
     try:
         reply = await http.post("/predict?include=models", json=a_customer(customerId=customer), headers=headers)
     except httpx.HTTPError as error:
-        ledger.entries.append(Entry(customer, at_s, time.monotonic() - at_s, None, error=repr(error)))
-        return
-    ledger.entries.append(
-        Entry(
-            customer,
-            at_s,
-            time.monotonic() - at_s,
-            reply.status_code,
-            reply.headers.get("X-Prediction-Id"),
-            reply.headers.get("X-Degraded"),
-            reply.json(),
-        )
+        return Entry(customer, at_s, time.monotonic() - at_s, None, error=repr(error), n_tries=n_tried)
+    return Entry(
+        customer,
+        at_s,
+        time.monotonic() - at_s,
+        reply.status_code,
+        reply.headers.get("X-Prediction-Id"),
+        reply.headers.get("X-Degraded"),
+        reply.json(),
+        n_tries=n_tried,
     )
 
 
 async def _send_at_a_rate(
-    url: str, rate_per_s: float, name: str, headers: Mapping[str, str], ledger: Ledger, stop: threading.Event
+    url: str,
+    rate_per_s: float,
+    name: str,
+    headers: Mapping[str, str],
+    ledger: Ledger,
+    stop: threading.Event,
+    n_tries: int,
 ) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http, asyncio.TaskGroup() as requests:
         started = time.monotonic()
         n_sent = 0
         while not stop.is_set():
-            requests.create_task(_send(http, f"{name}-{n_sent}", headers, ledger))
+            requests.create_task(_send(http, f"{name}-{n_sent}", headers, ledger, n_tries))
             n_sent += 1
             # By the clock and not after the last one: who waits for replies does not notice that there are none.
             await asyncio.sleep(started + n_sent / rate_per_s - time.monotonic())
@@ -98,12 +118,16 @@ async def _send_at_a_rate(
 
 @contextmanager
 def steady_requests(
-    url: str, *, name: str, rate_per_s: float = 40, headers: Mapping[str, str] | None = None
+    url: str, *, name: str, rate_per_s: float = 40, headers: Mapping[str, str] | None = None, n_tries: int = 1
 ) -> Iterator[Ledger]:
-    """Single predictions through the block, each for a customer of its own named after `name`; complete at its end."""
+    """Single predictions through the block, each for a customer of its own named after `name`; complete at its end.
+
+    Args:
+        n_tries: as often each is sent, under one `Idempotency-Key`, until it is answered with 200.
+    """
     ledger, stop = Ledger(), threading.Event()
     sender = threading.Thread(
-        target=lambda: asyncio.run(_send_at_a_rate(url, rate_per_s, name, headers or {}, ledger, stop))
+        target=lambda: asyncio.run(_send_at_a_rate(url, rate_per_s, name, headers or {}, ledger, stop, n_tries))
     )
     sender.start()
     try:

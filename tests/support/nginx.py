@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,12 @@ needs_nginx = pytest.mark.skipif(
     not (shutil.which("nginx") and shutil.which("envsubst")),
     reason="nginx or envsubst is not installed: apt-get install nginx-light gettext-base",
 )
+
+
+def image_settings() -> dict[str, str]:
+    """What the image sets, unless it is told otherwise."""
+    dockerfile = (FRONTEND / "Dockerfile").read_text(encoding="utf-8")
+    return dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile))
 
 
 def _configuration(folder: Path, values: dict[str, str]) -> Path:
@@ -84,7 +91,7 @@ def frontend(gateway_url: str, folder: Path, **follower_settings: str) -> Iterat
         # nginx leaves it as it is, and a worker that another one forestalled would wait in accept() for ever.
         listener.setblocking(False)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        configuration = _configuration(folder, {"FRONTEND_LISTEN": address})
+        configuration = _configuration(folder, image_settings() | {"FRONTEND_LISTEN": address})
         path = _commands(folder, calls=f"-p {folder} -e /dev/stderr -c {configuration}")
         upstream = folder / "conf.d" / "gateway.conf"
         with follower(gateway_url.removeprefix("http://"), upstream, **follower_settings, PATH=path):

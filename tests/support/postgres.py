@@ -56,12 +56,12 @@ class Postgres:
         """A connection for the test itself."""
         return psycopg.connect(self.url(database), autocommit=True)
 
-    def new_database(self) -> str:
-        """The name of an empty database."""
+    def new_database(self, options: str = "") -> str:
+        """The name of an empty database, made with these options of the statement."""
         self.n_databases += 1
         name = f"history_{self.n_databases}"
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {options}")
         return name
 
     def initialise(self) -> None:

@@ -126,10 +126,10 @@ def clv_service(port: int = 0, **settings: str):  # type: ignore[no-untyped-def]
     return service("telelink_clv", "/v2/health/ready", settings, port=port)
 
 
-def gateway(churn_url: str, clv_url: str, history: Path, **settings: str):  # type: ignore[no-untyped-def]
+def gateway(churn_url: str, clv_url: str, history: Path, port: int = 0, **settings: str):  # type: ignore[no-untyped-def]
     """The gateway in front of both."""
     ours = {"CHURN_URL": churn_url, "CLV_URL": clv_url, "HISTORY_URL": f"sqlite:///{history}"}
-    return service("telelink_gateway", "/readyz", ours | settings)
+    return service("telelink_gateway", "/readyz", ours | settings, port=port)
 
 
 @dataclass

@@ -24,6 +24,7 @@ _OF_PATHS: Final[dict[str, Scope]] = {"/predict": "predict", "/batch-predict": "
 # By the first name behind /v1. None: anybody.
 _OF_V1: Final[dict[str, Scope | None]] = {
     "what-if": "predict",
+    "jobs": "predict",
     "models": "predict",
     "policy": "predict",
     "portfolio": "history",

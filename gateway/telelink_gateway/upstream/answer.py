@@ -19,10 +19,15 @@ from telelink_shared.reasons import GROUP_NAMES
 
 @dataclass(frozen=True)
 class Inputs:
-    """Customers as the protocol's `inputs`, serialised once for every service that is asked."""
+    """Customers as the protocol's `inputs`, serialised once for every service that is asked.
+
+    Attributes:
+        data: the tensors' bytes, where they are not in the JSON; see `binary.py`.
+    """
 
     json: bytes
     n_rows: int
+    data: bytes | None = None
 
 
 def inputs_of(rows: Sequence[Row]) -> Inputs:

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, checked_columns, inputs_of
+from telelink_gateway.upstream.binary import headers_of, read_reply
 from telelink_gateway.upstream.breaker import Breaker, State
 from telelink_gateway.upstream.endpoints import Endpoints, Resolve, look_up
 from telelink_gateway.upstream.failure import RETRIED, Failure, FailureCode
@@ -29,7 +30,7 @@ from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.probing import Prober
 from telelink_gateway.upstream.retry import RetryBudget
 from telelink_shared.customer import EXAMPLE, Customer, row_of
-from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata
+from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata, ServerMetadata
 from telelink_shared.problem import ModelUnavailable
 from telelink_shared.reasons import GROUP_NAMES
 from telelink_shared.web.request_id import new_id
@@ -124,8 +125,19 @@ class _Call(NamedTuple):
 
 
 @cache
-def _outputs_json(outputs: tuple[Expected, ...]) -> bytes:
+def _outputs_json(outputs: tuple[Expected, ...], as_bytes: bool) -> bytes:
+    if as_bytes:
+        return to_json([{"name": output.name, "parameters": {"binary_data": True}} for output in outputs])
     return to_json([{"name": output.name} for output in outputs])
+
+
+def _message(reply: Reply) -> InferResponse:
+    if reply.head_bytes is not None:
+        return read_reply(reply.body, reply.head_bytes)
+    try:
+        return InferResponse.model_validate(from_json(reply.body))
+    except (ValueError, ValidationError) as error:
+        raise Failure("malformed", "the reply is not a message of the protocol") from error
 
 
 @cache
@@ -255,9 +267,15 @@ class ModelClient:
     async def _ask(self, call: _Call) -> Answer:
         """Ask, and once more where that may help and is allowed, at another address if there is one."""
         loop = asyncio.get_running_loop()
+        given_s = call.deadline - loop.time()
         base = await self._endpoints.pick(loop.time())
         try:
             return await self._ask_at(base, call)
+        except asyncio.CancelledError:
+            # By the deadline, and not since the caller has gone: one of several that hangs must not take all with it.
+            if loop.time() >= call.deadline and given_s >= _fair_s(call):
+                self._endpoints.avoid(base, loop.time())
+            raise
         except Failure as failure:
             if failure.code not in RETRIED:
                 raise
@@ -270,26 +288,27 @@ class ModelClient:
 
     async def _ask_at(self, base: str, call: _Call) -> Answer:
         call_id = self._ids + str(next(self._numbers))
+        as_bytes = call.inputs.data is not None
         body = b'{"id":"%b","inputs":%b,"outputs":%b}' % (
             call_id.encode(),
             call.inputs.json,
-            _outputs_json(call.outputs),
+            _outputs_json(call.outputs, as_bytes),
         )
+        headers: Mapping[str, str] = _JSON
+        if call.inputs.data is not None:
+            headers, body = headers_of(body), body + call.inputs.data
         left_ms = max(0, int((call.deadline - asyncio.get_running_loop().time()) * 1e3))
         n_rows = call.inputs.n_rows
         reply = await self._exchange(
             "POST",
             base + self._infer_path,
-            {**_JSON, **self._mistrust, **call.headers, DEADLINE_HEADER: str(left_ms)},
+            {**headers, **self._mistrust, **call.headers, DEADLINE_HEADER: str(left_ms)},
             body,
             limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
         )
         if reply.status != HTTPStatus.OK:
             self._give_up(reply)
-        try:
-            message = InferResponse.model_validate(from_json(reply.body))
-        except (ValueError, ValidationError) as error:
-            raise Failure("malformed", "the reply is not a message of the protocol") from error
+        message = _message(reply)
         if message.id != call_id:
             # Left over on the connection from a call before, it would be told of the wrong customers.
             self._mistrust = _CLOSE
@@ -339,6 +358,24 @@ class ModelClient:
         self._metadata[version or metadata.versions[-1]] = metadata
         self._latest = metadata
         return metadata
+
+    async def extensions(self, *, deadline: float) -> Collection[str]:
+        """What the server says that it can do beyond the protocol; nothing where it does not say.
+
+        Raises:
+            ModelUnavailable
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                base = await self._endpoints.pick(asyncio.get_running_loop().time())
+                reply = await self._exchange("GET", f"{base}/v2", {}, limit_bytes=_METADATA_BYTES)
+            return ServerMetadata.model_validate(from_json(reply.body)).extensions if reply.status == 200 else ()
+        except (ValueError, ValidationError):
+            return ()
+        except TimeoutError as error:
+            raise self.unavailable("timeout", "nothing said of itself within the deadline", {}) from error
+        except Failure as failure:
+            raise self.unavailable(failure.code, str(failure), {}) from failure
 
     @property
     def latest_metadata(self) -> ModelMetadata | None:

@@ -14,6 +14,11 @@ CLV_FIGURES: Final = ("estimated_clv", "clv_lower", "clv_upper")
 """Outputs of the two models that a result rests on."""
 
 
+NO_ANSWER_CODE: Final = "no_valid_answer"
+NO_ANSWER: Final = "the models have no valid answer for this customer"
+"""What is said of a row that is in order, where an answer about it cannot be."""
+
+
 def decide_all(answers: Mapping[str, Iterable[float]], policy: Policy) -> Decided:
     """Round and decide.
 

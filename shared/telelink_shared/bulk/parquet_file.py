@@ -29,7 +29,10 @@ class ParquetSource:
 
     def __init__(self, file: BinaryIO, mapping: Mapping[str, str] | None = None) -> None:
         self._file = file
-        self.schema = self._read(1).schema
+        self._n_rows = 1
+        self._read_to = -1
+        self._batches = self._read(1)
+        self.schema = self._batches.schema
         self.layout = layout_of([self.schema.field(position).name for position in range(len(self.schema))], mapping)
 
     def _read(self, n_rows: int) -> RecordBatchReader:
@@ -38,20 +41,23 @@ class ParquetSource:
             return read_parquet(self._file, batch_size=n_rows)
 
     def chunks(self, n_rows: int, start: Position | None = None) -> Iterator[Chunk]:
-        """See `Source.chunks`. The rows before a position are read, and let go of."""
+        """See `Source.chunks`. The rows before a position are read, and let go of; only on from where it was before."""
         start = start or Position()
-        batches = self._read(n_rows)
-        row = 0
+        if n_rows != self._n_rows or not 0 <= self._read_to <= start.row:
+            self._batches, self._n_rows, self._read_to = self._read(n_rows), n_rows, 0
         while True:
             with _bad_file_if_it_fails():
-                batch: Any = next(batches, None)
+                batch: Any = next(self._batches, None)
                 if batch is None:
+                    self._read_to = -1
                     return
-                begin, row = row, row + batch.num_rows
+                begin = self._read_to
+                self._read_to += batch.num_rows
                 if begin < start.row:
                     continue
                 columns = [batch.column(position).to_pylist() for position in range(batch.num_columns)]
-            yield Chunk(Position(begin), Position(row), range(begin + 1, row + 1), columns, (), {}, batch)
+            end = self._read_to
+            yield Chunk(Position(begin), Position(end), range(begin + 1, end + 1), columns, (), {}, batch)
 
 
 @contextmanager
@@ -76,8 +82,7 @@ class ParquetResult:
             if schema is None
             else [schema.field(position) for position in layout.kept]
         )
-        self._theirs = theirs
-        self._schema = Schema(
+        self.schema = Schema(
             [*theirs, *(Field(name, DataType.string() if name in _WORDS else DataType.float64()) for name in OURS)]
         )
 
@@ -87,10 +92,15 @@ class ParquetResult:
         Args:
             file: has `write`, and need not be able to go back.
         """
-        batches = RecordBatchReader.from_batches(self._schema, map(self._batch, scored))
-        write_parquet(batches, file, compression="snappy", max_row_group_size=_ROWS_PER_GROUP)
+        self.write_batches(map(self.batch, scored), file)
 
-    def _batch(self, scored: Scored) -> RecordBatch:
+    def write_batches(self, batches: Iterable[RecordBatch], file: Any) -> None:
+        """The same of batches, wherever they were made."""
+        reader = RecordBatchReader.from_batches(self.schema, batches)
+        write_parquet(reader, file, compression="snappy", max_row_group_size=_ROWS_PER_GROUP)
+
+    def batch(self, scored: Scored) -> RecordBatch:
+        """The rows of a chunk."""
         chunk = scored.chunk
         if self._is_arrow:
             theirs = [chunk.batch.column(position) for position in self._layout.kept]
@@ -98,7 +108,7 @@ class ParquetResult:
             theirs = [
                 Array(list(map(_clean, chunk.columns[position])), DataType.string()) for position in self._layout.kept
             ]
-        return RecordBatch.from_arrays([*theirs, *self._ours(scored)], schema=self._schema)
+        return RecordBatch.from_arrays([*theirs, *self._ours(scored)], schema=self.schema)
 
     @staticmethod
     def _ours(scored: Scored) -> list[Array]:

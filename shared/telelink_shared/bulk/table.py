@@ -51,11 +51,17 @@ class BadFile(ValueError):
 
     Attributes:
         code: for programs.
+        columns: those that it is about, where it is about some.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, columns: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.columns = tuple(columns)
+
+    def __reduce__(self) -> tuple[type[BadFile], tuple[str, str], dict[str, object]]:
+        """So that it comes out of another process as it went in."""
+        return type(self), (self.code, str(self)), {"columns": self.columns}
 
 
 class Fault(NamedTuple):
@@ -145,9 +151,10 @@ def layout_of(headers: Sequence[str], mapping: Mapping[str, str] | None = None) 
         positions[name] = position
     if doubled:
         raise BadFile("column_twice", f"Columns are given twice: {', '.join(doubled)}.")
-    missing = [CAMEL[column] for column in ELEVEN if column not in positions]
+    missing = [column for column in ELEVEN if column not in positions]
     if missing:
-        raise BadFile("column_missing", f"Columns are missing: {', '.join(missing)}.")
+        told = ", ".join(CAMEL[column] for column in missing)
+        raise BadFile("column_missing", f"Columns are missing: {told}.", columns=missing)
     kept = tuple(position for position, header in enumerate(headers) if header not in OURS)
     return Layout(tuple(headers), kept, positions)
 
@@ -199,6 +206,18 @@ class Checked:
     words: Mapping[str, Sequence[str]]
     customer_ids: Sequence[str | None]
     faults: Mapping[int, Sequence[Fault]]
+
+    def without(self, faults: Mapping[int, Fault]) -> Checked:
+        """The same with further faults, by the place of their rows among the valid ones."""
+        kept = [place for place in range(len(self.good)) if place not in faults]
+        return Checked(
+            self.n_rows,
+            [self.good[place] for place in kept],
+            {name: array("d", [values[place] for place in kept]) for name, values in self.numbers.items()},
+            {name: [values[place] for place in kept] for name, values in self.words.items()},
+            [self.customer_ids[place] for place in kept],
+            {**self.faults, **{self.good[place]: (fault,) for place, fault in faults.items()}},
+        )
 
     def part(self, start: int, stop: int) -> Checked:
         """Some of the valid rows, by their place among these."""

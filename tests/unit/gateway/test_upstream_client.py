@@ -337,6 +337,40 @@ async def test_another_try_goes_to_another_address_and_both_are_told_the_name(op
     assert {request.headers["host"] for request in asked} == {"clv-service:8002"}
 
 
+async def test_one_of_two_addresses_that_hangs_is_left_alone_and_does_not_take_the_other_with_it(open_client, service):
+    async def resolve(_host, _port):
+        return ["10.0.0.1", "10.0.0.2"]
+
+    client = open_client("http://clv-service:8002", resolve=resolve)
+    await ask(client)
+    asked, healthy = [], service.infer
+
+    def hangs_at_one(request):
+        asked.append(request.url.host)
+        return hang(request) if request.url.host == asked[0] else healthy(request)
+
+    service.infer = hangs_at_one
+    await problem_of(client, within_s=0.3)
+    assert [(await ask(client)).version for _ in range(6)] == ["1"] * 6
+    assert asked.count(asked[0]) == 1
+
+
+async def test_an_address_is_not_left_for_a_deadline_that_the_caller_made_too_short(open_client, service):
+    async def resolve(_host, _port):
+        return ["10.0.0.1", "10.0.0.2"]
+
+    client = open_client("http://clv-service:8002", resolve=resolve)
+    await ask(client)
+    asked, healthy = [], service.infer
+    service.infer = lambda request: (
+        asked.append(request.url.host) or (hang(request) if len(asked) == 1 else healthy(request))
+    )
+    await problem_of(client, within_s=0.05)
+    for _ in range(4):
+        await ask(client)
+    assert asked.count(asked[0]) == 3
+
+
 async def test_the_metadata_are_asked_of_the_address_that_answered(open_client, service):
     async def resolve(_host, _port):
         return ["10.0.0.1", "10.0.0.2"]

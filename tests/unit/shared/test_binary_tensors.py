@@ -62,19 +62,28 @@ def test_any_words_are_read_as_one_by_one(words):
     st.lists(st.sampled_from([b"yes", b"no", b"OH", b""]), max_size=8),
     st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=3),
     st.binary(max_size=6),
-    st.integers(0, 9),
+    st.sampled_from([0, 0, 0, 1, -1]),
 )
-def test_damaged_bytes_are_read_as_one_by_one_or_refused(words, damage, more, n_values):
+def test_damaged_bytes_are_read_as_one_by_one_or_refused(words, damage, more, n_missing):
     data = bytearray(as_sent(words) + more)
     for at, value in damage:
         if at < len(data):
             data[at] = value
+    n_values = max(0, len(words) - n_missing)
     expected = one_by_one(bytes(data), n_values)
     try:
         found = spelled_out(decode_words(bytes(data), n_values))
     except BadTensor:
         found = None
     assert found == expected
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 200])
+def test_a_word_that_does_not_end_where_the_next_begins_is_refused(length):
+    data = bytearray(as_sent([b"yes", b"yes", b"no"]))
+    data[7] = length
+    with pytest.raises(BadTensor):
+        decode_words(bytes(data), 3)
 
 
 def test_a_word_that_claims_four_gigabytes_is_refused_without_making_room_for_it():

@@ -1,0 +1,1 @@
+"""Jobs: whole files of customers, scored in the background."""

@@ -1,0 +1,270 @@
+"""`python -m telelink_gateway.jobs.worker`: works on jobs until there are none, or the gateway that started it ends.
+
+A process of its own, and a nice one: predictions keep their latency while it works, and whatever happens to one of
+the two harms the other no further. Its settings come as JSON in the first line of standard input; the end of that input
+says that the gateway is gone, or wants it to be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from telelink_gateway.jobs.asking import Asking
+from telelink_gateway.jobs.open_store import open_job_store
+from telelink_gateway.jobs.rendering import Stopped, render
+from telelink_gateway.jobs.scoring import Scoring, now_ms
+from telelink_gateway.jobs.store import Job, JobStore, LeaseLost
+from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
+from telelink_gateway.settings import Settings
+from telelink_gateway.upstream.answer import Expected
+from telelink_gateway.upstream.client import ModelClient
+from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_shared.artifact import input_schema_hash
+from telelink_shared.bulk.deciding import CHURN_FIGURES, CLV_FIGURES
+from telelink_shared.bulk.table import BadFile, Format
+from telelink_shared.customer import ELEVEN
+from telelink_shared.decision import Policy
+from telelink_shared.web.logging import configure_logging
+
+_NICENESS: Final = 10
+# A worker that ended without a word is missed after this.
+_LEASE_MS: Final = 6_000
+_RENEW_S: Final = 1.5
+# A file at whose next chunk so many workers have died is not tried again.
+_MOST_DEATHS: Final = 3
+_IDLE_S: Final = 10.0
+_LOOK_S: Final = 0.25
+# Whoever does not come to an end of its own is ended.
+_PATIENCE_S: Final = 8.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Takes one job after the other.
+
+    Args:
+        churn, clv: clients of the model services.
+        should_stop: set when it is time to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        churn: ModelClient,
+        clv: ModelClient,
+        should_stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._churn, self._clv = churn, clv
+        self._should_stop = should_stop
+        self._owner = f"{os.uname().nodename}:{os.getpid()}:{time.time_ns()}"
+        self._waiting: dict[str, str] = {}
+        self._n_under_way = 0
+        self._idle_from = 0.0
+
+    async def run(self) -> None:
+        """Until there has been nothing to do for a while, or it is time to stop.
+
+        Somebody waits for a further format of a result: it is made beside the scoring of other jobs.
+        """
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._take(to_render=False))
+            both.create_task(self._take(to_render=True))
+
+    async def _take(self, *, to_render: bool) -> None:
+        self._idle_from = time.monotonic()
+        while not self._should_stop.is_set() and (self._n_under_way or time.monotonic() < self._idle_from + _IDLE_S):
+            job = await asyncio.to_thread(
+                self._store.claim, self._owner, to_render=to_render, now_ms=now_ms(), until_ms=now_ms() + _LEASE_MS
+            )
+            if job is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._should_stop.wait(), _LOOK_S)
+                continue
+            self._n_under_way += 1
+            try:
+                await self._work_on(job, self._render(job) if to_render else self._score(job))
+            finally:
+                self._n_under_way -= 1
+                self._idle_from = time.monotonic()
+
+    async def _work_on(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        working = asyncio.create_task(work)
+        renewing = asyncio.create_task(self._renew(job, working))
+        try:
+            await working
+        except (LeaseLost, asyncio.CancelledError):
+            log.info("job is no longer ours", job=job.id)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+        await asyncio.to_thread(self._store.release, job.id, self._owner)
+
+    async def _score(self, job: Job) -> None:
+        if job.n_deaths >= _MOST_DEATHS:
+            await self._fail(job, "worker_died", "Whoever worked on this file ended without a word, again and again.")
+            return
+        self._waiting.clear()
+        log.info("job begins", job=job.id, bytes=job.n_bytes)
+        policy = Policy(
+            high_value_from_usd=self._settings.high_value_from_usd,
+            top_value_from_usd=self._settings.top_value_from_usd,
+        )
+        scoring = Scoring(
+            self._store,
+            job,
+            self._owner,
+            Asking(self._churn, CHURN_FIGURES, self._waits),
+            Asking(self._clv, CLV_FIGURES, self._waits),
+            policy,
+            lease_ms=_LEASE_MS,
+            max_rows=self._settings.jobs_max_rows,
+        )
+        try:
+            is_finished = await scoring.run(self._should_stop)
+        except BadFile as error:
+            await self._fail(job, error.code, str(error))
+        except (LeaseLost, asyncio.CancelledError):
+            raise
+        except Exception:
+            if await asyncio.to_thread(self._store.find, job.id) is None:
+                raise LeaseLost from None
+            log.exception("job failed", job=job.id)
+            await self._fail(job, "internal_error", "Something went wrong on our side.")
+        else:
+            log.info("job ends" if is_finished else "job is put aside", job=job.id)
+
+    async def _render(self, job: Job) -> None:
+        format: Format = job.wanted.split()[0]  # type: ignore[assignment]
+        if job.n_deaths >= _MOST_DEATHS:
+            await asyncio.to_thread(self._store.drop_parts, job.id, format)
+            await asyncio.to_thread(self._store.made, job.id, self._owner, format)
+            return
+        with suppress(Stopped):
+            await asyncio.to_thread(
+                render,
+                self._store,
+                job,
+                self._owner,
+                format,
+                lease_ms=_LEASE_MS,
+                should_stop=self._should_stop.is_set,
+            )
+
+    async def _fail(self, job: Job, code: str, reason: str) -> None:
+        log.warning("job failed", job=job.id, code=code)
+        found = await asyncio.to_thread(self._store.find, job.id)
+        await asyncio.to_thread(
+            self._store.finish,
+            job.id,
+            self._owner,
+            "failed",
+            (),
+            found.progress if found else "",
+            now_ms=now_ms(),
+            code=code,
+            reason=reason,
+        )
+
+    def _waits(self, service: str, reason: str | None) -> None:
+        if reason is None:
+            self._waiting.pop(service, None)
+        else:
+            self._waiting[service] = reason
+
+    async def _renew(self, job: Job, working: asyncio.Task[None]) -> None:
+        """Keep the job while it is worked on, and say what is waited for."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            reason = "" if job.wanted else " ".join(self._waiting.values())
+            try:
+                await asyncio.to_thread(
+                    self._store.renew,
+                    job.id,
+                    self._owner,
+                    until_ms=now_ms() + _LEASE_MS,
+                    code="waiting" if reason else "",
+                    reason=reason,
+                )
+            except LeaseLost:
+                working.cancel()
+                return
+            except Exception as error:  # the database is out just now; the lease tells whether that was too long
+                log.warning("job not renewed", job=job.id, reason=type(error).__name__)
+
+
+async def work(settings: Settings, should_stop: asyncio.Event) -> None:
+    """Open what a worker needs, and work."""
+    async with AsyncExitStack() as stack:
+        store = open_job_store(settings)
+        stack.callback(store.close)
+        store.open()
+        http = await stack.enter_async_context(open_http())
+        metrics = UpstreamMetrics(CollectorRegistry())
+        schema_hash = input_schema_hash(ELEVEN)
+
+        def client(name: str, url: str, outputs: tuple[Expected, ...], figures: tuple[str, ...]) -> ModelClient:
+            expected = tuple(each for each in outputs if each.name in figures)
+            made = ModelClient(f"{name}-service", name, url, http, metrics, schema_hash, expected)
+            stack.push_async_callback(made.close)
+            return made
+
+        worker = Worker(
+            settings,
+            store,
+            client("churn", settings.churn_url, CHURN_OUTPUTS, CHURN_FIGURES),
+            client("clv", settings.clv_url, CLV_OUTPUTS, CLV_FIGURES),
+            should_stop,
+        )
+        await worker.run()
+
+
+async def _main(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    should_stop = asyncio.Event()
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(1024):
+            pass
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(should_stop.set)
+        time.sleep(_PATIENCE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    await work(settings, should_stop)
+
+
+def main() -> None:
+    """Run a worker."""
+    os.nice(_NICENESS)
+    # Where memory runs out, it is the worker that ends, and not the gateway.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    configure_logging("gateway-jobs", settings.log_level)
+    gc.collect()
+    gc.freeze()
+    # A chunk has tens of thousands of objects, none of them in a cycle.
+    gc.set_threshold(100_000, 20, 50)
+    asyncio.run(_main(settings))
+
+
+if __name__ == "__main__":
+    main()
