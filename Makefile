@@ -13,7 +13,9 @@ ONLY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_LOCKS := gateway/requirements.lock churn-service/requirements.lock clv-service/requirements.lock
-DEV_LOCKS := training/requirements.lock tests/requirements.lock
+# The lock of a Dask cluster holds what training and scoring files need.
+DEV_LOCKS := deploy/dask/requirements.lock tests/requirements.lock
+DEV_PACKAGES := training deploy/score
 RUN_PACKAGES := shared gateway churn-service clv-service
 # Third party by hash first, ours without their dependencies after: our names are never looked up anywhere.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -37,7 +39,7 @@ check: $(VENV)/.dev ## format, lint, types, import rules, shell scripts, Dockerf
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/*.sh deploy/ec2/*.sh frontend/nginx/entrypoint/*.sh tests/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/*.sh deploy/ec2/*.sh deploy/swarm/*.sh frontend/nginx/entrypoint/*.sh tests/*.sh .ci/run; \
 	else echo "shellcheck is not installed: apt-get install shellcheck"; test "$(CI)" != true; fi
 	$(BIN)/hadolint */Dockerfile
 	@# Keys and tokens by their form; asks nobody whether they work. Entropy and names alone cry at every hash of a model.
@@ -85,8 +87,8 @@ $(VENV)/.run: $(RUN_LOCKS) $(RUN_PACKAGES:%=%/pyproject.toml) | $(VENV)/bin/pyth
 	@$(PIP) install --no-deps --no-build-isolation $(RUN_PACKAGES:%=-e ./%)
 	@touch $@
 
-$(VENV)/.dev: $(DEV_LOCKS) training/pyproject.toml $(VENV)/.run
+$(VENV)/.dev: $(DEV_LOCKS) $(DEV_PACKAGES:%=%/pyproject.toml) $(VENV)/.run
 	@echo "installing what training and tests need into $(VENV)"
 	@$(PIP) install --require-hashes $(DEV_LOCKS:%=-r %)
-	@$(PIP) install --no-deps --no-build-isolation -e ./training
+	@$(PIP) install --no-deps --no-build-isolation $(DEV_PACKAGES:%=-e ./%)
 	@touch $@

@@ -10,9 +10,14 @@ Problem
 ├── NotFound 404              not_found
 ├── MethodNotAllowed 405      method_not_allowed
 ├── Conflict 409              conflict
-│   └── VersionRefused 409    version_refused        (a model version that must not be served)
+│   ├── VersionRefused 409    version_refused        (a model version that must not be served)
+│   ├── JobNotFinished 409    job_not_finished
+│   └── TooManyJobs 409       too_many_jobs
+├── JobExpired 410            job_expired
+├── NotAcceptable 406         not_acceptable
 ├── TooLarge 413              body_too_large
 ├── UnsupportedMediaType 415  unsupported_media_type
+├── RangeNotSatisfiable 416   range_not_satisfiable
 ├── InvalidInput 422          invalid_input
 │   └── IdempotencyKeyReused 422 idempotency_key_reused
 ├── TooManyRequests 429       too_many_requests      (told by the frontend)
@@ -20,6 +25,7 @@ Problem
 └── Unavailable 503           unavailable
     ├── ModelUnavailable 503  model_unavailable
     ├── HistoryUnavailable 503 history_unavailable
+    ├── JobsUnavailable 503   jobs_unavailable
     ├── Overloaded 503        overloaded
     ├── GatewayUnavailable 503 gateway_unavailable   (told by the frontend)
     ├── DeadlinePassed 504    deadline_passed        (told by a model service)
@@ -161,6 +167,36 @@ class VersionRefused(Conflict):
     code, title = "version_refused", "The model version was refused"
 
 
+class JobNotFinished(Conflict):
+    """The job has no result: it is still under way, was cancelled, or has failed."""
+
+    code, title = "job_not_finished", "The job has no result"
+
+
+class TooManyJobs(Conflict):
+    """As many jobs are kept as there may be."""
+
+    code, title = "too_many_jobs", "Too many jobs"
+
+
+class JobExpired(Problem):
+    """The job was removed when it had reached its age."""
+
+    code, status, title = "job_expired", 410, "The job has been removed"
+
+
+class NotAcceptable(Problem):
+    """What is asked for is not to be had in any of the media types that are accepted."""
+
+    code, status, title = "not_acceptable", 406, "Not available in this form"
+
+
+class RangeNotSatisfiable(Problem):
+    """The range lies beyond the end."""
+
+    code, status, title = "range_not_satisfiable", 416, "No such range"
+
+
 class TooLarge(Problem):
     """The body has more bytes, or rows, than one request may."""
 
@@ -211,6 +247,12 @@ class HistoryUnavailable(Unavailable):
     """The history cannot be read or changed."""
 
     code, title = "history_unavailable", "The history is out of reach"
+
+
+class JobsUnavailable(Unavailable):
+    """Jobs cannot be read or changed."""
+
+    code, title = "jobs_unavailable", "Jobs are out of reach"
 
 
 class Overloaded(Unavailable):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from telelink_shared.artifact import ArtifactError, write_whole
+from telelink_shared.cluster import ClusterError, open_cluster
 from telelink_training.comparing import compare
 from telelink_training.config import CONFIGS, SEARCHES, ConfigError, load_config
 from telelink_training.data import CHURN, DataError, Dataset, load_csv, load_openml, must_not_overlap, synthetic
 from telelink_training.export import ExportError
 from telelink_training.population import write_population
+from telelink_training.progress import on_cluster
 from telelink_training.published import promote, read_published, rollback
 from telelink_training.releasing import lifetime_values, release_churn, release_clv
 from telelink_training.report import html_report
@@ -46,7 +49,22 @@ def _load(source: str, arguments: argparse.Namespace) -> Dataset:
     return load_csv(Path(source), column_map=column_map)
 
 
+@contextmanager
+def _workers(dask: str | None) -> Iterator[None]:
+    """Where the fits of the search run: on the cores of this machine, or on a Dask cluster."""
+    if dask is None:
+        yield
+        return
+    with open_cluster(dask), on_cluster():
+        yield
+
+
 def _train(arguments: argparse.Namespace) -> None:
+    with _workers(arguments.dask):
+        _train_here(arguments)
+
+
+def _train_here(arguments: argparse.Namespace) -> None:
     train = _load(arguments.data, arguments)
     churn_config, clv_config = (load_config(arguments.configs / f"{model}.toml") for model in MODELS)
     if arguments.test:
@@ -168,6 +186,11 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--configs", type=Path, default=CONFIGS, metavar="FOLDER", help="with a churn.toml and a clv.toml of your own"
     )
     train.add_argument("--jobs", type=_cores, default=-1, metavar="CORES", help="cores to use (default: all)")
+    train.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="search on a Dask cluster: tcp://HOST:8786, or 'local' for one on this machine",
+    )
     for model in MODELS:
         train.add_argument(
             f"--{model}-models",
@@ -236,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Matrices this small lose more by waking the threads of linear algebra than they win: a third of the time.
         with threadpool_limits(limits=1):
             arguments.run(arguments)
-    except (ConfigError, DataError, ExportError, ArtifactError, OSError) as error:
+    except (ClusterError, ConfigError, DataError, ExportError, ArtifactError, OSError) as error:
         print(f"telelink_training: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

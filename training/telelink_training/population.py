@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
+from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
+from arro3.io import write_csv, write_parquet
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -26,8 +23,7 @@ from telelink_shared.headers import CHURN
 
 CUSTOMER_ID: Final = "customer_id"
 BLOCK: Final = 10_000
-# Written at once: a row group of a Parquet file.
-_ROWS_PER_WRITE: Final = 100_000
+_ROWS_PER_GROUP: Final = 64 * 1024
 
 Block = Mapping[str, NDArray[Any] | Words]
 """Columns by name: words of categories, whole numbers, minutes and charges as float64, `churn` as truth values."""
@@ -106,62 +102,45 @@ def block(number: int, *, seed: int) -> Block:
     return {**columns, CHURN: leaves}
 
 
-def _array(values: NDArray[Any] | Words) -> pa.Array:
+def _array(values: NDArray[Any] | Words) -> Array:
     if isinstance(values, Words):
-        return pa.DictionaryArray.from_arrays(pa.array(values.positions, pa.int32()), pa.array(values.distinct))
-    return pa.array(values)
+        return Array(list(map(values.distinct.__getitem__, values.positions.tolist())), DataType.string())
+    return Array.from_numpy(values)
 
 
-def _batch(number: int, *, seed: int) -> pa.RecordBatch:
+def _batch(number: int, *, seed: int) -> RecordBatch:
     """A block as it is written, with an id for each customer: C000000001 is the first."""
     first = number * BLOCK + 1
-    digits = pc.cast(pa.array(np.arange(first, first + BLOCK)), pa.string())
-    ids = pc.binary_join_element_wise("C", pc.utf8_lpad(digits, width=9, padding="0"), "")
-    columns = {CUSTOMER_ID: ids} | {name: _array(values) for name, values in block(number, seed=seed).items()}
-    columns = {
-        name: values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values
-        for name, values in columns.items()
-    }
-    return pa.RecordBatch.from_pydict(columns)
+    ids = Array([f"C{customer:09d}" for customer in range(first, first + BLOCK)], DataType.string())
+    columns: dict[str, Any] = {CUSTOMER_ID: ids}
+    columns |= {name: _array(values) for name, values in block(number, seed=seed).items()}
+    return RecordBatch.from_pydict(columns)
 
 
-def batches(n_rows: int, *, seed: int) -> Iterator[pa.RecordBatch]:
+def batches(n_rows: int, *, seed: int) -> Iterator[RecordBatch]:
     """So many customers, block by block."""
     for number in range(-(-n_rows // BLOCK)):
-        batch = _batch(number, seed=seed)
-        yield batch.slice(0, min(BLOCK, n_rows - number * BLOCK))
-
-
-class _Writer(Protocol):
-    def write_table(self, table: pa.Table) -> None: ...
-
-
-@contextmanager
-def _writer(path: Path, schema: pa.Schema, *, as_parquet: bool) -> Iterator[_Writer]:
-    if as_parquet:
-        with pyarrow.parquet.ParquetWriter(path, schema) as parquet:
-            yield parquet
-    else:
-        options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
-        with pyarrow.csv.CSVWriter(path, schema, write_options=options) as text:
-            yield text
+        yield _batch(number, seed=seed).slice(0, min(BLOCK, n_rows - number * BLOCK))
 
 
 def write_population(path: Path, n_rows: int, *, seed: int) -> None:
     """Write a population to a CSV file, or to a Parquet file where the name ends so: the whole of it, or nothing."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    schema = _batch(0, seed=seed).schema
+
+    def made() -> Iterator[RecordBatch]:
+        with tqdm(total=n_rows, desc=path.name, unit=" customers", unit_scale=True, mininterval=0.5) as progress:
+            for batch in batches(n_rows, seed=seed):
+                yield batch
+                progress.update(batch.num_rows)
+
     try:
-        with _writer(unfinished, _batch(0, seed=seed).schema, as_parquet=path.suffix == ".parquet") as writer:
-            waiting: list[pa.RecordBatch] = []
-            with tqdm(total=n_rows, desc=path.name, unit=" customers", unit_scale=True, mininterval=0.5) as progress:
-                for batch in batches(n_rows, seed=seed):
-                    waiting.append(batch)
-                    progress.update(batch.num_rows)
-                    if len(waiting) * BLOCK >= _ROWS_PER_WRITE:
-                        writer.write_table(pa.Table.from_batches(waiting))
-                        waiting = []
-            if waiting:
-                writer.write_table(pa.Table.from_batches(waiting))
+        with unfinished.open("wb") as file:
+            reader = RecordBatchReader.from_batches(schema, made())
+            if path.suffix == ".parquet":
+                write_parquet(reader, file, compression="snappy", max_row_group_size=_ROWS_PER_GROUP)
+            else:
+                write_csv(reader, file)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Scores whole files of customers: the command line `telelink`."""
