@@ -9,7 +9,8 @@ compile() { # compile OUTPUT SOURCE...
   shift
   # hatchling builds our own packages after the locked ones are installed, without isolation.
   printf 'hatchling\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-emit-index-url --no-emit-find-links --no-emit-package telelink-shared --no-annotate --no-header \
+    --no-emit-index-url --no-emit-find-links --no-emit-package telelink-shared \
+    --no-emit-package telelink-churn --no-emit-package telelink-clv --no-annotate --no-header \
     "${upgrades[@]}" --output-file "$output" "$@" -
   printf 'compiled %s\n' "$output"
 }
@@ -26,3 +27,9 @@ for folder in churn-service clv-service; do
     "$folder/pyproject.toml"
 done
 compile tests/requirements.lock tests/requirements.in
+# Scoring files, by itself; and a Dask cluster, which trains and scores: by the versions that the others have.
+compile deploy/score/requirements.lock --constraint gateway/requirements.lock --constraint training/requirements.lock \
+  deploy/score/pyproject.toml
+compile deploy/dask/requirements.lock --extra dask --constraint gateway/requirements.lock \
+  --constraint training/requirements.lock --constraint tests/requirements.lock \
+  deploy/score/pyproject.toml training/pyproject.toml

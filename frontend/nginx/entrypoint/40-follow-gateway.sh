@@ -21,7 +21,9 @@ addresses() {
   every=$(getent ahostsv4 "$name" | cut -d ' ' -f 1 | sort -u)
   ready=
   if [ "$(echo "$every" | wc -l)" -gt 1 ]; then
-    ready=$(for address in $every; do ! is_ready "$address" || echo "$address"; done)
+    # All at once: those on a machine that has died would keep the others waiting.
+    ready=$(for address in $every; do { ! is_ready "$address" || echo "$address"; } & done; wait)
+    ready=$(echo "$ready" | sort)
   fi
   # None of several is ready: whoever is asked can at least say why.
   echo "${ready:-$every}"
@@ -29,6 +31,8 @@ addresses() {
 
 block() {
   echo "upstream gateway {"
+  # Whoever is signed in is known to one gateway alone: nginx.conf says who is kept at which.
+  [ "$(echo "$1" | wc -l)" -eq 1 ] || echo "    hash \$gateway_choice consistent;"
   for address in $1; do
     # Never counted out: it is the gateway that knows what is wrong.
     echo "    server $address:$port max_fails=0;"
