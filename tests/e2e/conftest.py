@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -43,6 +44,13 @@ def site():
         yield url
 
 
+@pytest.fixture(scope="module")
+def own_site():
+    """The address of a system of this module's own, whose history begins empty."""
+    with composed_system() as (_, url):
+        yield url
+
+
 @pytest.fixture
 def fragile():
     """A system of one test's own, to break, and its address."""
@@ -62,15 +70,18 @@ def closed(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser):
-    """Opens the page at an address; its console must stay free of errors."""
-    complaints = []
+    """Opens the page at an address; its console must stay empty, and nothing may be asked of any other origin."""
+    complaints, asked, origins = [], set(), set()
     # Without transitions a colour is what it is at once.
-    context = browser.new_context(reduced_motion="reduce")
+    context = browser.new_context(reduced_motion="reduce", accept_downloads=True)
+    context.on("request", lambda request: asked.add(origin_of(request.url)))
 
     def open_page(url):
+        origins.add(origin_of(url))
         opened = context.new_page()
         opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         opened.goto(url)
         return opened
 
@@ -78,6 +89,12 @@ def visit(browser):
     context.close()
     # What a test provokes it also expects: the browser itself reports each reply of status 4xx or 5xx.
     assert [each for each in complaints if "Failed to load resource" not in each] == []
+    assert asked <= origins | {"data://", "blob://"}
+
+
+def origin_of(url):
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 @pytest.fixture

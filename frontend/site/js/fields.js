@@ -1,62 +1,60 @@
 // The customer's fields as the form shows them. Names, limits and words are the API's; a test compares both.
 
-const STATES = (
+import { number } from './format.js';
+import { t } from './language.js';
+
+export const STATES = (
   'AK AL AR AZ CA CO CT DC DE FL GA HI IA ID IL IN KS KY LA MA MD ME MI MN MO MS MT NC ND NE NH NJ NM NV NY OH OK OR ' +
   'PA RI SC SD TN TX UT VA VT WA WI WV WY'
 ).split(' ');
 
-const whole = (name, label, more) => ({ name, label, kind: 'whole', max: 10_000, required: true, ...more });
-const choice = (name, label, options) => ({ name, label, kind: 'choice', options, required: true });
-const yesNo = (name, label) => ({ name, label, kind: 'plan', options: ['yes', 'no'], required: true });
-const minutes = (name, label) => ({ name, label, kind: 'decimal', max: 44_640, required: false, unit: 'minutes' });
-const charge = (name, label) => ({ name, label, kind: 'decimal', max: 12_100, required: false, unit: 'US dollars' });
+const whole = (name, more) => ({ name, kind: 'whole', max: 10_000, required: true, ...more });
+const choice = (name, options) => ({ name, kind: 'choice', options, required: true });
+const yesNo = (name) => ({ name, kind: 'plan', options: ['yes', 'no'], required: true });
+const minutes = (name) => ({ name, kind: 'decimal', max: 44_640, required: false, unit: 'minutes' });
+const charge = (name) => ({ name, kind: 'decimal', max: 12_100, required: false, unit: 'dollars' });
 
 /**
- * @typedef {{name: string, label: string, kind: 'whole'|'decimal'|'choice'|'plan'|'text', max?: number, maxLength?: number,
+ * The label of each is the catalogue's `field.<name>`, its unit `unit.<unit>`, a group's title `fields.<name>`.
+ * @typedef {{name: string, kind: 'whole'|'decimal'|'choice'|'plan'|'text', max?: number, maxLength?: number,
  *   options?: string[], required: boolean, unit?: string}} Field
- * @type {Array<{title: string, folded?: boolean, hint?: string, fields: Field[]}>}
+ * @type {Array<{name: string, folded?: boolean, fields: Field[]}>}
  */
 export const GROUPS = [
   {
-    title: 'Customer',
+    name: 'customer',
     fields: [
-      { name: 'customerId', label: 'Customer id (optional)', kind: 'text', maxLength: 64, required: false },
-      whole('accountLength', 'Account length', { unit: 'days' }),
-      choice('state', 'State', STATES),
-      choice('areaCode', 'Area code', ['408', '415', '510']),
+      { name: 'customerId', kind: 'text', maxLength: 64, required: false },
+      whole('accountLength', { unit: 'days' }),
+      choice('state', STATES),
+      choice('areaCode', ['408', '415', '510']),
     ],
   },
   {
-    title: 'Plans',
+    name: 'plans',
     fields: [
-      yesNo('internationalPlan', 'International plan'),
-      yesNo('voiceMailPlan', 'Voice mail plan'),
-      whole('numberOfVmailMessages', 'Voice mail messages'),
+      yesNo('internationalPlan'),
+      yesNo('voiceMailPlan'),
+      whole('numberOfVmailMessages'),
+      whole('customerServiceCalls'),
     ],
   },
   {
-    title: 'Calls',
-    fields: [
-      whole('totalDayCalls', 'Day calls'),
-      whole('totalEveCalls', 'Evening calls'),
-      whole('totalNightCalls', 'Night calls'),
-      whole('totalIntlCalls', 'International calls'),
-      whole('customerServiceCalls', 'Customer service calls'),
-    ],
+    name: 'calls',
+    fields: [whole('totalDayCalls'), whole('totalEveCalls'), whole('totalNightCalls'), whole('totalIntlCalls')],
   },
   {
-    title: 'Usage (optional, makes the answer much sharper)',
+    name: 'usage',
     folded: true,
-    hint: 'Give minutes or charges for all four periods; where both are given, the minutes count.',
     fields: [
-      minutes('totalDayMinutes', 'Day minutes'),
-      charge('totalDayCharge', 'Day charge'),
-      minutes('totalEveMinutes', 'Evening minutes'),
-      charge('totalEveCharge', 'Evening charge'),
-      minutes('totalNightMinutes', 'Night minutes'),
-      charge('totalNightCharge', 'Night charge'),
-      minutes('totalIntlMinutes', 'International minutes'),
-      charge('totalIntlCharge', 'International charge'),
+      minutes('totalDayMinutes'),
+      minutes('totalEveMinutes'),
+      minutes('totalNightMinutes'),
+      minutes('totalIntlMinutes'),
+      charge('totalDayCharge'),
+      charge('totalEveCharge'),
+      charge('totalNightCharge'),
+      charge('totalIntlCharge'),
     ],
   },
 ];
@@ -64,58 +62,78 @@ export const GROUPS = [
 /** @type {Field[]} */
 export const FIELDS = GROUPS.flatMap((group) => group.fields);
 
-/** A customer to try the page with. */
-export const EXAMPLE = {
-  accountLength: 128,
-  state: 'CA',
-  areaCode: '415',
-  internationalPlan: 'no',
-  voiceMailPlan: 'yes',
-  numberOfVmailMessages: 25,
-  totalDayCalls: 110,
-  totalEveCalls: 85,
-  totalNightCalls: 95,
-  totalIntlCalls: 3,
-  customerServiceCalls: 1,
+/** Customers to try the page with; the catalogue has a name for each, `example.<key>`. They are nobody's. */
+export const EXAMPLES = {
+  loyal: {
+    accountLength: 128, state: 'CA', areaCode: '415', internationalPlan: 'no', voiceMailPlan: 'yes',
+    numberOfVmailMessages: 25, customerServiceCalls: 1, totalDayCalls: 110, totalEveCalls: 85, totalNightCalls: 95,
+    totalIntlCalls: 3,
+  },
+  risk: {
+    accountLength: 74, state: 'NJ', areaCode: '510', internationalPlan: 'no', voiceMailPlan: 'no',
+    numberOfVmailMessages: 0, customerServiceCalls: 5, totalDayCalls: 98, totalEveCalls: 92, totalNightCalls: 101,
+    totalIntlCalls: 3, totalDayMinutes: 148.5, totalEveMinutes: 171.3, totalNightMinutes: 198.7, totalIntlMinutes: 9.8,
+  },
+  value: {
+    accountLength: 164, state: 'TX', areaCode: '408', internationalPlan: 'yes', voiceMailPlan: 'yes',
+    numberOfVmailMessages: 28, customerServiceCalls: 6, totalDayCalls: 115, totalEveCalls: 92, totalNightCalls: 101,
+    totalIntlCalls: 4, totalDayMinutes: 165.8, totalEveMinutes: 196.1, totalNightMinutes: 198.7, totalIntlMinutes: 10.7,
+  },
 };
 
 const PATTERNS = { whole: /^\d+$/, decimal: /^\d+([.]\d+)?$/ };
-const LIMIT = new Intl.NumberFormat('en-US');
+
+/** @param {Field} field */
+export const label = (field) => t(`field.${field.name}`);
 
 /**
  * What one field's text stands for, or what is wrong with it.
  * @param {Field} field
  * @param {string} text as typed
+ * @param {boolean} [isUnreadable] the browser could make nothing of what was typed, and gives no text for it
  * @returns {{value?: string|number, error?: string}} neither for an optional field left empty
  */
-export function readField(field, text) {
+export function readField(field, text, isUnreadable = false) {
   const typed = text.trim();
-  if (typed === '') {
+  if (typed === '' && !isUnreadable) {
     if (!field.required) return {};
-    return { error: field.options ? `Choose the ${field.label.toLowerCase()}.` : `Enter the ${field.label.toLowerCase()}.` };
+    return { error: t(field.options ? 'form.choose' : 'form.enter', { label: label(field).toLowerCase() }) };
   }
   if (!(field.kind in PATTERNS)) return { value: typed };
-  if (!PATTERNS[field.kind].test(typed)) {
-    return { error: field.kind === 'whole' ? 'Enter a whole number, 0 or more.' : 'Enter a number, 0 or more, such as 180.5.' };
-  }
+  if (isUnreadable || !PATTERNS[field.kind].test(typed)) return { error: t(`form.${field.kind}`) };
   const value = Number(typed);
-  return value > field.max ? { error: `Enter ${LIMIT.format(field.max)} at most.` } : { value };
+  return value > field.max ? { error: t('form.at-most', { max: number(field.max) }) } : { value };
 }
 
 /**
  * The customer that a filled-in form describes.
  * @param {FormData} data
+ * @param {(name: string) => boolean} [isUnreadable] see `readField`
  * @returns {{customer: object, errors: Map<string, string>}} errors by field name, in the order of the form
  */
-export function readCustomer(data) {
+export function readCustomer(data, isUnreadable = () => false) {
   const customer = {};
   const errors = new Map();
   for (const field of FIELDS) {
-    const { value, error } = readField(field, String(data.get(field.name) ?? ''));
+    const { value, error } = readField(field, String(data.get(field.name) ?? ''), isUnreadable(field.name));
     if (error) errors.set(field.name, error);
     else if (value !== undefined) customer[field.name] = value;
   }
   return { customer, errors };
+}
+
+/** The fields of a customer in an address. An id is nobody's to share: it is left out. @param {object} customer */
+export function toParams({ customerId: _, ...customer }) {
+  return new URLSearchParams(Object.entries(customer).map(([name, value]) => [name, String(value)]));
+}
+
+/**
+ * The texts for the form's fields that an address holds, without those that a field for numbers cannot show.
+ * @param {URLSearchParams} params @returns {Record<string, string>}
+ */
+export function fromParams(params) {
+  const fits = ({ name, kind }) => params.has(name) && (PATTERNS[kind]?.test(params.get(name)) ?? true);
+  return Object.fromEntries(FIELDS.filter(fits).map(({ name }) => [name, params.get(name)]));
 }
 
 /**

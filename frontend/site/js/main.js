@@ -1,25 +1,25 @@
 // Puts the page together.
 
 import { services } from './api.js';
-import { serviceBadges } from './components/service-badges.js';
+import { banner, serviceBadges } from './components/service-badges.js';
+import { startFrame } from './frame.js';
 import { draw, html } from './html.js';
+import { speak } from './language.js';
+import { startSignIn } from './sign-in.js';
 import { Store } from './store.js';
-import { startAgentView } from './views/agent.js';
-import { startSignIn } from './views/sign-in.js';
 
 const SERVICES_EVERY_MS = 5_000;
 
-const store = new Store({ access: { kind: 'unknown' }, services: undefined, result: { kind: 'empty' } });
+const store = new Store({ access: { kind: 'unknown' }, services: undefined });
 const byId = (id) => document.getElementById(id);
 
-startSignIn(store, { section: byId('sign-in'), account: byId('account'), rest: byId('agent') });
-startAgentView(store, { form: byId('customer-form'), result: byId('result') });
-
-store.watch(['access', 'services'], (state) => {
-  draw(byId('services'), state.access.kind === 'needed' ? html`` : serviceBadges(state.services));
-  const notes = (state.services ?? []).flatMap((service) => service.notes);
-  if (notes.length) draw(byId('notes'), html`${[...new Set(notes)].join(' ')}`);
-});
+function drawServices({ access, services: known }) {
+  const isShut = access.kind === 'needed';
+  draw(byId('services'), isShut ? html`` : serviceBadges(known));
+  draw(byId('banner'), isShut ? html`` : banner(known));
+  const notes = [...new Set((known ?? []).flatMap((service) => service.notes))];
+  if (notes.length) byId('notes').textContent = notes.join(' ');
+}
 
 async function askServices() {
   if (store.state.access.kind === 'needed') return;
@@ -42,6 +42,13 @@ async function keepAsking() {
   setTimeout(keepAsking, SERVICES_EVERY_MS);
 }
 
+await speak();
+const signIn = startSignIn(store, { section: byId('sign-in'), rest: [byId('view'), byId('views')] });
+startFrame(store, () => {
+  signIn.redraw();
+  drawServices(store.state);
+});
+store.watch(['access', 'services'], drawServices);
 // Whoever has just signed in wants to see them at once.
 store.watch(['access'], ({ access }) => access.kind === 'signed-in' && askServices());
 document.addEventListener('visibilitychange', () => document.hidden || askServices());

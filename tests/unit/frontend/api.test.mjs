@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { ApiError, predict, services, signIn, signInNeeded, signOut } from '../../../frontend/site/js/api.js';
+import { ApiError, predict, services, signIn, signInNeeded, signOut, whatIf } from '../../../frontend/site/js/api.js';
+import { speak } from '../../../frontend/site/js/language.js';
+
+await speak('en');
 
 /** Answers every request with this until the test ends. */
 function answering(t, body, options = {}) {
@@ -49,13 +52,13 @@ test('a problem keeps what it says, and without one the status is what is told',
   await assert.rejects(predict({}), (error) => {
     assert.deepEqual(
       { ...error },
-      { status: 422, title: 'Not valid', fields: problem.errors, requestId: 'r1' },
+      { status: 422, title: 'Not valid', fields: problem.errors, requestId: 'r1', isByServer: true },
     );
     return error.message === 'See the fields.';
   });
   t.mock.restoreAll();
   answering(t, broken(new TypeError('network error')), { status: 502, headers: { 'X-Request-ID': 'r2' } });
-  await assert.rejects(predict({}), (error) => error.status === 502 && error.requestId === 'r2' && /502/.test(error.message));
+  await assert.rejects(predict({}), (error) => error.status === 502 && error.requestId === 'r2' && !error.isByServer && /502/.test(error.message));
 });
 
 test('whatever is refused for want of a key tells so, and nothing else does', async (t) => {
@@ -79,4 +82,9 @@ test('signing in sends the key in the body alone, and signing out has no answer 
   t.mock.restoreAll();
   t.mock.method(globalThis, 'fetch', async () => new Response(null, { status: 204 }));
   await signOut();
+});
+
+test('what was called off is no error of the API', async (t) => {
+  t.mock.method(globalThis, 'fetch', async (_, { signal }) => signal.throwIfAborted());
+  await assert.rejects(whatIf({}, AbortSignal.abort()), (error) => error.name === 'AbortError');
 });

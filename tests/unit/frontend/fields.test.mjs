@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { EXAMPLE, FIELDS, errorsByField, readCustomer, readField } from '../../../frontend/site/js/fields.js';
+import {
+  EXAMPLES, FIELDS, errorsByField, fromParams, readCustomer, readField, toParams,
+} from '../../../frontend/site/js/fields.js';
+import { speak } from '../../../frontend/site/js/language.js';
+
+await speak('en');
+const EXAMPLE = EXAMPLES.loyal;
 
 const field = (name) => FIELDS.find((each) => each.name === name);
 
@@ -42,6 +48,23 @@ for (const [name, text] of [
 test('limits themselves are taken', () => {
   assert.deepEqual(readField(field('totalDayCalls'), '10000'), { value: 10_000 });
   assert.deepEqual(readField(field('totalDayMinutes'), '0'), { value: 0 });
+});
+
+test('what the browser could make nothing of is an error, also in a field that may be empty', () => {
+  assert.match(readField(field('totalDayMinutes'), '', true).error, /^Enter a number/);
+});
+
+for (const [name, example] of Object.entries(EXAMPLES)) {
+  test(`the example ${name} is whole, and an address holds it`, () => {
+    const { customer, errors } = readCustomer(new URLSearchParams(fromParams(toParams(example))));
+    assert.equal(errors.size, 0);
+    assert.deepEqual(customer, example);
+  });
+}
+
+test("an address says nothing of whose fields they are, and asks for no field that isn't one", () => {
+  assert.equal(toParams({ ...EXAMPLE, customerId: 'c1' }).has('customerId'), false);
+  assert.deepEqual(fromParams(new URLSearchParams('state=OH&evil=1&totalDayCalls=many')), { state: 'OH' });
 });
 
 test("the server's errors find their fields, and the others are kept", () => {

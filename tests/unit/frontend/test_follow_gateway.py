@@ -29,6 +29,9 @@ exit 1
 CURL = """#!/bin/sh
 for url; do :; done
 echo "$url" >>"$FOLDER/probes"
+# Who is asked with others is answered only when they have been asked too.
+n=$(cat "$FOLDER/at-once" 2>/dev/null || echo 1)
+while [ "$(wc -l <"$FOLDER/probes")" -lt "$n" ]; do sleep 0.01; done
 ! grep -qsx "$url" "$FOLDER/not-ready"
 """
 
@@ -100,6 +103,12 @@ def test_of_several_gateways_those_that_are_about_to_stop_are_not_asked(start, t
         reloaded(tmp_path, "10.0.0.1")
         not_ready(tmp_path)
         reloaded(tmp_path, "10.0.0.1", "10.0.0.2")
+
+
+def test_several_gateways_are_asked_at_once_so_that_one_that_is_gone_keeps_no_other_waiting(start, tmp_path):
+    (tmp_path / "at-once").write_text("3")
+    with start("10.0.0.1 10.0.0.2 10.0.0.3"):
+        assert len(servers(tmp_path)) == 3
 
 
 def test_where_none_of_several_is_ready_all_are_asked(start, tmp_path):

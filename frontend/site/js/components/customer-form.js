@@ -1,59 +1,74 @@
 // The form: drawn once from the list of fields; errors are written beside the field they belong to.
 
-import { FIELDS, GROUPS } from '../fields.js';
+import { EXAMPLES, FIELDS, GROUPS, label, readCustomer } from '../fields.js';
+import { number } from '../format.js';
 import { draw, html } from '../html.js';
+import { t } from '../language.js';
 
 const errorId = (field) => `${field.name}-error`;
 
+function labelText(field) {
+  return html`${label(field)} ${field.unit && html`<span class="quiet">${t(`unit.${field.unit}`)}</span>`}`;
+}
+
 function choices(field) {
-  return html`<fieldset>
-    <legend>${field.label}</legend>
-    <div class="choices">
+  return html`<span id="${field.name}-label" class="label">${labelText(field)}</span>
+    <div class="choices" role="radiogroup" aria-labelledby="${field.name}-label" aria-describedby="${errorId(field)}">
       ${field.options.map(
         (option) => html`<label><input type="radio" name="${field.name}" value="${option}"
-          aria-describedby="${errorId(field)}"> ${option === 'yes' ? 'Yes' : 'No'}</label>`,
+          aria-describedby="${errorId(field)}"><span>${t(`form.${option}`)}</span></label>`,
       )}
-    </div>
-  </fieldset>`;
+    </div>`;
 }
 
 function select(field) {
-  return html`<label for="${field.name}">${field.label}</label>
-    <select id="${field.name}" name="${field.name}" aria-describedby="${errorId(field)}">
-      <option value="">Choose…</option>
+  return html`<label for="${field.name}">${labelText(field)}</label>
+    <select id="${field.name}" name="${field.name}" aria-describedby="${errorId(field)}" aria-required="true">
+      <option value="">${t('form.choose-one')}</option>
       ${field.options.map((option) => html`<option>${option}</option>`)}
     </select>`;
 }
 
-function input(field) {
-  const mode = { whole: 'numeric', decimal: 'decimal', text: 'text' }[field.kind];
-  return html`<label for="${field.name}">${field.label}${field.unit && html` <span class="quiet">${field.unit}</span>`}</label>
-    <input id="${field.name}" name="${field.name}" type="text" inputmode="${mode}" autocomplete="off" spellcheck="false"
-      ${field.maxLength && html`maxlength="${field.maxLength}"`} aria-describedby="${errorId(field)}">`;
+function numeric(field) {
+  return html`<label for="${field.name}">${labelText(field)}</label>
+    <input id="${field.name}" name="${field.name}" type="number" min="0" max="${field.max}"
+      step="${field.kind === 'whole' ? '1' : 'any'}" inputmode="${field.kind === 'whole' ? 'numeric' : 'decimal'}"
+      autocomplete="off" aria-describedby="${errorId(field)}" ${field.required && html`aria-required="true"`}>`;
 }
 
-const CONTROLS = { choice: select, plan: choices, whole: input, decimal: input, text: input };
+function text(field) {
+  return html`<label for="${field.name}">${labelText(field)}</label>
+    <input id="${field.name}" name="${field.name}" type="text" autocomplete="off" spellcheck="false" autocapitalize="off"
+      maxlength="${field.maxLength}" aria-describedby="${errorId(field)}">`;
+}
+
+const CONTROLS = { choice: select, plan: choices, whole: numeric, decimal: numeric, text };
 
 function control(field) {
   return html`<div class="field">${CONTROLS[field.kind](field)}<small class="field-error" id="${errorId(field)}"></small></div>`;
 }
 
-function group({ title, folded, hint, fields }) {
-  const controls = html`${hint && html`<p class="quiet">${hint}</p>`}<div class="fields">${fields.map(control)}</div>`;
+function group({ name, folded, fields }) {
+  const controls = html`<div class="fields">${fields.map(control)}</div>`;
   return folded
-    ? html`<details class="field-group"><summary>${title}</summary>${controls}</details>`
-    : html`<fieldset class="field-group"><legend>${title}</legend>${controls}</fieldset>`;
+    ? html`<details class="field-group"><summary>${t(`fields.${name}`)}</summary>
+        <p class="quiet">${t(`fields.${name}-hint`)}</p>${controls}</details>`
+    : html`<fieldset class="field-group"><legend>${t(`fields.${name}`)}</legend>${controls}</fieldset>`;
 }
 
 /** @param {HTMLFormElement} form */
 export function drawForm(form) {
   draw(
     form,
-    html`${GROUPS.map(group)}
+    html`<p class="examples"><span id="examples-label" class="quiet">${t('form.examples')}</span>
+        ${Object.keys(EXAMPLES).map(
+          (key) => html`<button type="button" class="chip" data-example="${key}" aria-describedby="examples-label">
+            ${t(`example.${key}`)}</button>`,
+        )}</p>
+      ${GROUPS.map(group)}
       <div class="actions">
-        <button type="submit">Predict</button>
-        <button type="button" class="secondary outline" data-action="example">Fill in an example</button>
-        <button type="reset" class="secondary outline">Clear</button>
+        <button type="submit">${t('form.predict')}</button>
+        <button type="reset" class="secondary outline">${t('form.clear')}</button>
       </div>`,
   );
 }
@@ -63,9 +78,26 @@ export function drawForm(form) {
  * @param {object} customer values by field name
  */
 export function fillIn(form, customer) {
-  form.reset();
-  for (const [name, value] of Object.entries(customer)) form.elements.namedItem(name).value = String(value);
+  for (const field of FIELDS) {
+    const [first] = controlsOf(form, field);
+    const value = String(customer[field.name] ?? '');
+    if (field.kind === 'plan') for (const each of controlsOf(form, field)) each.checked = each.value === value;
+    else first.value = value;
+    showFieldError(form, field);
+    if (value) first.closest('details')?.setAttribute('open', '');
+  }
 }
+
+/** Texts by field name, as far as they are filled in. @param {HTMLFormElement} form */
+export function typedIn(form) {
+  return Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ''));
+}
+
+/** A number field gives no text for what it cannot read. @param {HTMLFormElement} form */
+export const unreadableIn = (form) => (name) => form.elements.namedItem(name)?.validity?.badInput ?? false;
+
+/** @param {HTMLFormElement} form */
+export const customerIn = (form) => readCustomer(new FormData(form), unreadableIn(form));
 
 function controlsOf(form, field) {
   return [...form.querySelectorAll(`[name="${field.name}"]`)];
@@ -76,9 +108,13 @@ function controlsOf(form, field) {
  * @param {HTMLFormElement} form
  * @param {import('../fields.js').Field} field
  * @param {string} [message]
+ * @param {boolean} [isByServer] in the server's own words, which are English
  */
-export function showFieldError(form, field, message = '') {
-  form.querySelector(`#${errorId(field)}`).textContent = message;
+export function showFieldError(form, field, message = '', isByServer = false) {
+  const place = form.querySelector(`#${errorId(field)}`);
+  place.textContent = message;
+  place.toggleAttribute('lang', isByServer);
+  if (isByServer) place.lang = 'en';
   for (const element of controlsOf(form, field)) {
     if (message) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');
@@ -89,12 +125,21 @@ export function showFieldError(form, field, message = '') {
  * Write all errors, and lead to the first.
  * @param {HTMLFormElement} form
  * @param {Map<string, string>} errors by field name
+ * @param {boolean} [isByServer] see `showFieldError`
  */
-export function showErrors(form, errors) {
-  for (const field of FIELDS) showFieldError(form, field, errors.get(field.name));
+export function showErrors(form, errors, isByServer = false) {
+  for (const field of FIELDS) showFieldError(form, field, errors.get(field.name), isByServer && errors.has(field.name));
   const first = FIELDS.find((field) => errors.has(field.name));
   if (!first) return;
   const [element] = controlsOf(form, first);
   element.closest('details')?.setAttribute('open', '');
   element.focus();
+}
+
+/** What is written in the form, for paper. @param {object} customer values by field name */
+export function customerList(customer) {
+  const shown = (field, value) => (field.kind === 'plan' ? t(`form.${value}`) : typeof value === 'number' ? number(value) : value);
+  return html`<dl class="customer-list">${FIELDS.filter(({ name }) => customer[name] !== undefined).map(
+    (field) => html`<div><dt>${label(field)}</dt><dd>${shown(field, customer[field.name])}</dd></div>`,
+  )}</dl>`;
 }

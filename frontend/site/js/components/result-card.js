@@ -1,78 +1,122 @@
 // The answer for one customer, or why there is none.
 
-import { dollars, percent, splitAdvice } from '../format.js';
+import { dateAndTime, dollars, percent, splitAdvice } from '../format.js';
 import { html } from '../html.js';
+import { has, t, word } from '../language.js';
+import { customerList } from './customer-form.js';
 import { probabilityScale } from './probability-scale.js';
-
-// Word, colour and shape say the same, so none of them is needed to tell the tiers apart.
-const TIERS = {
-  High: { tone: 'tone-high', shape: '▲' },
-  Medium: { tone: 'tone-medium', shape: '◆' },
-  Low: { tone: 'tone-low', shape: '●' },
-};
-const MISSING = { churn: 'The churn model', clv: 'The lifetime-value model' };
-const VARIANTS = { usage: 'with usage', eleven: 'from the eleven fields' };
+import { matters, phrase, reasonsTable } from './reasons.js';
+import { byServer, degraded, failure } from './states.js';
+import { tierBadge, tierWord, toneOf } from './tier.js';
 
 const heading = (text) => html`<h2 id="result-heading" tabindex="-1">${text}</h2>`;
 
-function tierBadge(risk) {
-  const { tone, shape } = TIERS[risk] ?? { tone: 'tone-wait', shape: '○' };
-  return html`<span class="badge ${tone}"><span aria-hidden="true">${shape}</span> ${risk ? `${risk} risk` : 'Risk not known'}</span>`;
+const rangeOf = (interval, figure) => interval && t('result.range', { lower: figure(interval[0]), upper: figure(interval[1]) });
+
+function figures({ churn_probability: probability, estimated_clv: clv, value_at_risk: atRisk, interval }) {
+  const entry = (name, value, more) => html`<div><dt>${t(`result.${name}`)}</dt>
+    <dd>${value}${more && html`<span class="quiet">${more}</span>`}</dd></div>`;
+  return html`<dl class="figures">
+    ${entry('probability', percent(probability), rangeOf(interval?.churn_probability, percent))}
+    ${entry('clv', dollars(clv), rangeOf(interval?.estimated_clv, dollars))}
+    ${entry('at-risk', dollars(atRisk?.usd), t('result.at-risk-is'))}</dl>`;
+}
+
+/**
+ * The advice in the page's language: by its code word, where the catalogue has it, else the API's own.
+ * @param {string} recommendation
+ */
+export function adviceWords(recommendation) {
+  const { codeWord, text } = splitAdvice(recommendation);
+  const key = `advice.${codeWord}`;
+  if (!has(key)) return { codeWord, text, isByServer: true };
+  return { codeWord: t(`${key}.word`), text: t(key, { text }), isByServer: false };
+}
+
+/** In a sentence: where the probability lies between the limits, and what moved it most. @param {object} prediction */
+export function whySentence({ churn_risk: tier, churn_probability: probability, policy, reasons }) {
+  const main = reasons?.churn?.contributions[0];
+  const values = { probability: percent(probability), medium: percent(policy.medium_from), high: percent(policy.high_from) };
+  const sentences = [
+    has(`why.${tier}`) && t(`why.${tier}`, values),
+    main && matters('churn', main) && t('why.most', { reason: phrase('churn', main) }),
+  ];
+  return sentences.filter(Boolean).join(' ');
 }
 
 function answeredBy({ churn, clv }) {
-  return [churn, clv]
-    .filter(Boolean)
-    .map((model) => `${model.name} version ${model.version}, ${VARIANTS[model.variant] ?? model.variant}`)
+  return [churn, clv].filter(Boolean)
+    .map(({ name, version, variant }) => t('result.model', { name, version, variant: word('variant', variant) }))
     .join('; ');
 }
 
-/** @param {string[]} missing names of models that did not answer */
-function degraded(missing) {
-  return missing.length > 0 && html`<div class="notice tone-medium" role="alert"><p>
-    ${missing.map((name) => MISSING[name] ?? name).join(' and ')} cannot answer right now: what depends on it is left open.
-    Ask again in a few seconds.</p></div>`;
+function reasons({ reasons: known }) {
+  return html`${known?.churn && html`<details class="more" open><summary>${t('reasons.churn-title')}</summary>
+      ${reasonsTable('churn', known.churn, percent)}</details>`}
+    ${known?.clv && html`<details class="more"><summary>${t('reasons.clv-title')}</summary>
+      ${reasonsTable('clv', known.clv, dollars)}</details>`}`;
 }
 
-/** @param {{prediction: object, missing: string[], storedAs: string|null}} answer */
-export function answerCard({ prediction, missing, storedAs }) {
-  const { codeWord, text } = splitAdvice(prediction.recommendation);
-  const tone = TIERS[prediction.churn_risk]?.tone ?? 'tone-wait';
-  return html`${heading('Answer')}
-    <p class="quiet stale-note">The form has changed since. Predict again for a new answer.</p>
-    <div class="answer">
+/** @param {{prediction: object, missing: string[], storedAs: string|null, customer: object, at: number}} answer */
+export function answerCard({ prediction, missing, storedAs, customer, at }) {
+  const tier = prediction.churn_risk;
+  const advice = adviceWords(prediction.recommendation);
+  return html`${heading(t('result.title'))}
+    <p class="quiet stale-note">${t('result.stale')}</p>
+    <div class="answer ${toneOf(tier)}">
       ${degraded(missing)}
-      <div class="tier">${tierBadge(prediction.churn_risk)}
-        ${prediction.confidence && html`<span class="quiet">Confidence in the tier: <strong>${prediction.confidence}</strong></span>`}
+      <div class="tier">${tierBadge(tier)}
+        ${prediction.confidence && html`<span class="quiet">${t('result.confidence')}
+          <strong>${word('confidence', prediction.confidence)}</strong></span>`}
       </div>
-      ${prediction.churn_probability !== null && probabilityScale(prediction.churn_probability, prediction.policy)}
-      <dl class="figures">
-        <div><dt>Churn probability</dt><dd>${percent(prediction.churn_probability)}</dd></div>
-        <div><dt>Lifetime value</dt><dd>${dollars(prediction.estimated_clv)}</dd></div>
-        <div><dt>Value at risk</dt><dd>${dollars(prediction.value_at_risk.usd)}</dd></div>
-      </dl>
-      <div class="notice advice ${tone}"><h3>What to do</h3><p><strong>${codeWord}</strong> ${text}</p></div>
-      <p class="quiet">Answered by ${answeredBy(prediction.models)}.
-        ${storedAs ? `Kept in the history as …${storedAs.slice(-8)}.` : 'Not kept: the history cannot be written right now.'}
-        What these models do not know: <a href="#notes">see below</a>.</p>
+      ${prediction.churn_probability !== null &&
+        html`${probabilityScale(prediction.churn_probability, prediction.policy, prediction.interval?.churn_probability)}
+          <p class="why">${whySentence(prediction)}</p>`}
+      ${figures(prediction)}
+      <div class="notice advice"><h3>${t('result.advice')}</h3>
+        <p><strong>${advice.codeWord}</strong> ${byServer(advice.text, advice.isByServer)}</p></div>
+      ${reasons(prediction)}
+      <div id="what-if" class="what-if"></div>
+      <div class="actions">
+        <button type="button" class="secondary outline" data-action="copy">${t('result.copy')}</button>
+        <button type="button" class="secondary outline" data-action="print">${t('result.print')}</button>
+        <span class="quiet" role="status" data-told></span>
+      </div>
+      <p class="quiet">${t('result.answered-by', { models: answeredBy(prediction.models), at: dateAndTime(at) })}
+        ${storedAs ? t('result.kept', { id: storedAs.slice(-8) }) : t('result.not-kept')}
+        <a href="#notes">${t('result.limits')}</a></p>
+      <div class="print-only"><h3>${t('analyze.title')}</h3>${customerList(customer)}</div>
     </div>`;
 }
 
-/** @param {{title: string, message: string, requestId: string}} error @param {string[]} [others] further messages */
+/** The answer as plain text, for a note or a message. @param {{prediction: object, customer: object}} answer */
+export function answerText({ prediction, customer }) {
+  const advice = adviceWords(prediction.recommendation);
+  const line = (name, value, range) => `${t(`result.${name}`)}: ${value}${range ? ` (${range})` : ''}`;
+  return [
+    customer.customerId && `${t('field.customerId')}: ${customer.customerId}`,
+    tierWord(prediction.churn_risk),
+    line('probability', percent(prediction.churn_probability), rangeOf(prediction.interval?.churn_probability, percent)),
+    line('clv', dollars(prediction.estimated_clv), rangeOf(prediction.interval?.estimated_clv, dollars)),
+    line('at-risk', dollars(prediction.value_at_risk?.usd)),
+    `${advice.codeWord}: ${advice.text}`,
+    prediction.churn_probability !== null && whySentence(prediction),
+  ].filter(Boolean).join('\n');
+}
+
+/** @param {import('../api.js').ApiError} error @param {string[]} [others] further messages */
 export function errorCard(error, others = []) {
-  return html`${heading(error.title)}
-    <div class="notice tone-high" role="alert"><p>${error.message}</p>${others.map((message) => html`<p>${message}</p>`)}
-      ${error.requestId && html`<p class="quiet">Request ${error.requestId}</p>`}</div>`;
+  return html`${heading(t('result.none'))}${failure(error, {
+    action: others.length > 0 && html`<ul>${others.map((message) => html`<li>${byServer(message)}</li>`)}</ul>`,
+  })}`;
 }
 
 /** What stands there before anything was asked. */
 export function emptyCard() {
-  return html`${heading('Answer')}
-    <p class="quiet">Fill in the form and press Predict. Both models are asked at once: how likely the customer is to leave,
-      what the customer is worth, and what to do about it.</p>`;
+  return html`${heading(t('result.title'))}<p class="quiet">${t('result.empty')}</p>`;
 }
 
 /** What stands there while the answer is on its way. */
 export function busyCard() {
-  return html`${heading('Answer')}<p aria-busy="true">Asking both models…</p>`;
+  return html`${heading(t('result.title'))}<p aria-busy="true">${t('result.busy')}</p>`;
 }

@@ -1,41 +1,49 @@
 // Who may use the page: asks for an API key where the API does, and lets whoever gave one sign out again.
 
-import { ApiError, session, signIn, signInNeeded, signOut } from '../api.js';
-import { draw, html } from '../html.js';
+import { ApiError, session, signIn, signInNeeded, signOut } from './api.js';
+import { byServer } from './components/states.js';
+import { forgetFileNames } from './file-names.js';
+import { draw, html } from './html.js';
+import { t } from './language.js';
 
 function form(error) {
-  return html`<h1 id="sign-in-heading">Sign in</h1>
-    <p>This system is open to holders of an API key. Whoever runs it can give you one.</p>
+  return html`<h1 id="sign-in-heading">${t('sign-in.title')}</h1>
+    <p>${t('sign-in.text')}</p>
     <form novalidate>
-      <label for="key">API key</label>
+      <input type="text" name="username" autocomplete="username" value="${t('sign-in.key')}" hidden>
+      <label for="key">${t('sign-in.key')}</label>
       <input id="key" name="key" type="password" autocomplete="current-password" spellcheck="false" autocapitalize="off"
         aria-describedby="key-error" ${error && html`aria-invalid="true"`}>
-      <small class="field-error" id="key-error" role="alert">${error}</small>
-      <button type="submit">Sign in</button>
+      <small class="field-error" id="key-error" role="alert">${error && byServer(error.text, error.isByServer)}</small>
+      <button type="submit">${t('sign-in.do')}</button>
     </form>`;
 }
 
 function account({ kind, name }) {
   if (kind !== 'signed-in') return html``;
-  return html`<span class="quiet">Signed in as ${name}</span>
-    <button type="button" class="secondary outline" data-action="sign-out">Sign out</button>`;
+  return html`<span class="quiet">${t('sign-in.as', { name })}</span>
+    <button type="button" class="secondary outline" data-action="sign-out">${t('sign-in.end')}</button>`;
 }
 
 /**
- * @param {import('../store.js').Store} store its member `access` is this view's: unknown, open, needed or signed-in
- * @param {{section: HTMLElement, account: HTMLElement, rest: HTMLElement}} elements the rest is hidden while a key is needed
+ * @param {import('./store.js').Store} store its member `access` is this one's: unknown, open, needed or signed-in
+ * @param {{section: HTMLElement, rest: HTMLElement[]}} elements the rest is hidden while a key is needed
+ * @returns {{redraw: () => void}} to draw again what the frame drew anew
  */
-export function startSignIn(store, { section, account: corner, rest }) {
+export function startSignIn(store, { section, rest }) {
   const accessOf = ({ mode, name }) => (mode === 'demo' ? { kind: 'open' } : { kind: 'signed-in', name });
 
-  store.watch(['access'], ({ access }) => {
+  function redraw() {
+    const { access } = store.state;
+    const corner = document.getElementById('account');
     const isNeeded = access.kind === 'needed';
     section.hidden = !isNeeded;
-    rest.hidden = isNeeded;
+    for (const each of rest) each.hidden = isNeeded;
     draw(section, isNeeded ? form(access.error) : html``);
-    draw(corner, account(access));
+    if (corner) draw(corner, account(access));
     if (isNeeded) section.querySelector('#key').focus();
-  });
+  }
+  store.watch(['access'], redraw);
 
   // Not drawn again while somebody types: many requests may be refused meanwhile.
   signInNeeded.addEventListener('needed', () => {
@@ -52,12 +60,14 @@ export function startSignIn(store, { section, account: corner, rest }) {
       store.set({ access: accessOf(await signIn(key)) });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      const told = error.fields.length ? 'Enter an API key.' : error.message;
+      const told = error.fields.length
+        ? { text: t('sign-in.empty'), isByServer: false }
+        : { text: error.message, isByServer: error.isByServer };
       store.set({ access: { kind: 'needed', error: told } });
     }
   });
 
-  corner.addEventListener('click', async (event) => {
+  document.addEventListener('click', async (event) => {
     if (!event.target.closest('[data-action="sign-out"]')) return;
     try {
       await signOut();
@@ -66,14 +76,18 @@ export function startSignIn(store, { section, account: corner, rest }) {
       return;
     }
     // Nothing of what was seen stays for whoever sits here next.
-    window.location.reload();
+    sessionStorage.clear();
+    forgetFileNames();
+    location.hash = '';
+    location.reload();
   });
 
   session().then(
     (known) => store.set({ access: accessOf(known) }),
     (error) => {
-      // Refused: the form is there already. No answer: the badges say so, and the next answer tells.
+      // Refused: the form is there already. No answer: the banner says so, and the next answer tells.
       if (!(error instanceof ApiError)) throw error;
     },
   );
+  return { redraw };
 }

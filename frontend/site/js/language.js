@@ -1,0 +1,71 @@
+// The page's language: every text that it shows itself, from one catalogue for each language.
+
+import { recall, remember } from './remembered.js';
+
+/** Languages by their code, each named in itself. */
+export const LANGUAGES = { en: 'English', es: 'Español' };
+
+// A catalogue is loaded only where it is read.
+const CATALOGUES = { en: () => import('./texts/en.js'), es: () => import('./texts/es.js') };
+
+let texts = {};
+let current = { code: 'en', locale: 'en-US', plural: new Intl.PluralRules('en-US') };
+
+/**
+ * The language to begin with: what was chosen here, else what the browser asks for, else English.
+ * @param {string|null} chosen @param {readonly string[]} wanted as in `navigator.languages`
+ */
+export function languageFor(chosen, wanted) {
+  return [chosen, ...wanted.map((each) => each.split('-')[0])].find((code) => code in LANGUAGES) ?? 'en';
+}
+
+/**
+ * How figures are written: as the browser's user does in this language, else as in the United States.
+ * @param {string} code @param {readonly string[]} wanted
+ */
+export function localeFor(code, wanted) {
+  return wanted.find((each) => each.startsWith(`${code}-`)) ?? `${code}-US`;
+}
+
+const wanted = () => globalThis.navigator?.languages ?? [];
+
+/** Load a language's texts and take them from now on. @param {string} [code] */
+export async function speak(code = languageFor(recall('language'), wanted())) {
+  texts = (await CATALOGUES[code]()).default;
+  const locale = localeFor(code, wanted());
+  current = { code, locale, plural: new Intl.PluralRules(locale) };
+}
+
+/** The same, and for the next visit too. @param {string} code */
+export async function chooseLanguage(code) {
+  await speak(code);
+  remember('language', code);
+}
+
+/** @returns {{code: string, locale: string}} */
+export const language = () => current;
+
+/**
+ * A text of the catalogue, its `{places}` filled in.
+ * @param {string} key @param {Record<string, string|number>} [values]
+ */
+export function t(key, values = {}) {
+  const text = texts[key];
+  if (text === undefined) throw new Error(`no text for ${key}`);
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** Whether the catalogue has this text: for words that the API may add to. @param {string} key */
+export const has = (key) => key in texts;
+
+/**
+ * A text that depends on a number: `key.one`, `key.other` and so on; `{count}` is the number as it is written here.
+ * @param {string} key @param {number} count @param {Record<string, string|number>} [values]
+ */
+export function tn(key, count, values = {}) {
+  const form = has(`${key}.${current.plural.select(count)}`) ? current.plural.select(count) : 'other';
+  return t(`${key}.${form}`, { count: new Intl.NumberFormat(current.locale).format(count), ...values });
+}
+
+/** A word of the API in the page's language; one that the catalogue does not know stays as it is. */
+export const word = (family, value) => (has(`${family}.${value}`) ? t(`${family}.${value}`) : value);

@@ -1,0 +1,179 @@
+"""A file of customers when something is wrong with it, or with what works on it; and without a mouse."""
+
+import csv
+import io
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from support.browser import needs_browser
+from support.builders import with_usage
+from support.nginx import needs_nginx
+from support.page import HOSTILE, assert_nothing_ran, faults_of, keep_picture
+from support.servers import churn_service, gateway
+
+pytestmark = [needs_nginx, needs_browser]
+FORMULAS = ("=1+1", "+1+cmd", "-1+cmd", "@SUM(1)")
+
+
+@pytest.fixture
+def customers(visit, site):
+    """The view, with nothing done yet."""
+    page = visit(f"{site}/#/customers")
+    expect(page.get_by_role("heading", name="Drop a file of customers here")).to_be_visible()
+    return page
+
+
+def several(n):
+    return [with_usage(customerId=f"c{number}", accountLength=number + 1) for number in range(n)]
+
+
+def as_csv(customers):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, customers[0])
+    writer.writeheader()
+    writer.writerows(customers)
+    return text.getvalue()
+
+
+def file_of(text, name="list.csv"):
+    return {"name": name, "mimeType": "", "buffer": text.encode()}
+
+
+def choose(page, text, name="list.csv"):
+    page.locator('input[type="file"]').set_input_files(file_of(text, name))
+
+
+def expect_customers(page, *, timeout_s=30):
+    expect(page.locator(".customers-table")).to_be_visible(timeout=timeout_s * 1_000)
+
+
+def test_a_file_is_followed_while_a_model_and_then_the_gateway_is_out(visit, fragile):
+    running, url = fragile
+    page = visit(f"{url}/#/customers")
+    running.churn.kill()
+    choose(page, as_csv(several(50)))
+    card = page.locator(".job")
+    expect(card).to_contain_text("A model service does not answer right now", timeout=20_000)
+    assert faults_of(page) == []
+    keep_picture(page, "customers-waiting")
+    running.gateway.kill()
+    expect(card).to_contain_text("The server cannot be reached right now", timeout=20_000)
+    assert faults_of(page) == []
+    again = gateway(running.churn.url, running.clv.url, running.history, port=running.gateway.port)
+    with churn_service(running.churn.port), again:
+        expect_customers(page, timeout_s=60)
+    expect(page.get_by_role("heading", name="list.csv")).to_be_visible()
+
+
+def test_without_events_the_job_is_asked(customers):
+    customers.route("**/events", lambda route: route.abort())
+    choose(customers, as_csv(several(3)))
+    expect_customers(customers)
+
+
+def test_hostile_cells_headers_and_names_run_nothing_and_formulas_leave_harmless(customers):
+    texts = [*(payload[:64] for payload in HOSTILE), *FORMULAS]
+    harmless = {f"'{formula}" for formula in FORMULAS}
+    rows = [with_usage(customerId=text) | {HOSTILE[0]: text} for text in texts]
+    choose(
+        customers,
+        as_csv([*rows, with_usage(customerId="bad") | {"state": HOSTILE[1], HOSTILE[0]: ""}]),
+        f"{HOSTILE[1]}.csv",
+    )
+    expect_customers(customers)
+    expect(customers.get_by_role("heading", name=HOSTILE[1])).to_be_visible()
+    assert (
+        set(customers.locator(".customers-table tbody th").all_inner_texts()) == set(texts) - set(FORMULAS) | harmless
+    )
+    customers.get_by_text("Rows that could not be scored").click()
+    expect(customers.locator(".faults tbody tr")).to_have_count(1)
+    with customers.expect_download() as download:
+        customers.get_by_role("button", name="Export these as CSV").click()
+    with download.value.path().open(newline="") as file:
+        exported = {row["customerId"] for row in csv.DictReader(file)}
+    assert exported == set(texts) - set(FORMULAS) | harmless
+    customers.get_by_role("button", name="Another file").click()
+    expect(customers.locator(".job-list")).to_contain_text(HOSTILE[1])
+    assert_nothing_ran(customers)
+
+
+def test_a_column_may_be_said_to_name_the_customer_and_ndjson_has_columns_too(customers):
+    customer = with_usage(customerId="a-1")
+    customer["Phone"] = customer.pop("customerId")
+    customer["tenure in days"] = customer.pop("accountLength")
+    choose(customers, json.dumps(customer) + "\n", "list.ndjson")
+    customers.get_by_label("Account length").select_option("tenure in days")
+    customers.get_by_label("Customer id").select_option("Phone")
+    customers.get_by_role("button", name="Score the customers").click()
+    expect(customers.locator(".customers-table tbody th")).to_have_text("a-1")
+
+
+def test_what_has_ended_without_a_result_can_be_removed_and_an_address_may_ask_for_too_much(customers):
+    choose(customers, as_csv(several(60)))
+    expect_customers(customers)
+    address = customers.url
+    customers.goto(f"{address}&from=5000")
+    expect(customers.locator(".customers-table tbody td").first).to_have_text("51")
+    assert customers.url.endswith("from=50")
+    customers.goto(f"{address}&state=DC&tier=Medium&plan=yes")
+    customers.get_by_role("button", name="Show all customers").click()
+    expect(customers.locator(".customers-table tbody tr")).to_have_count(50)
+    assert customers.url == address
+    job = address.split("job=")[1]
+    told = customers.request.get(f"{address.split('#')[0]}v1/jobs/{job}").json() | {
+        "state": "failed",
+        "failure": "It is so.",
+    }
+    customers.route(f"**/v1/jobs/{job}/events", lambda route: route.abort())
+    customers.route(
+        f"**/v1/jobs/{job}",
+        lambda route: route.fulfill(json=told) if route.request.method == "GET" else route.continue_(),
+    )
+    customers.reload()
+    expect(customers.get_by_role("alert")).to_contain_text("It is so.")
+    customers.get_by_role("button", name="Remove").click()
+    customers.get_by_role("button", name="Remove for good?").click()
+    expect(customers.get_by_role("heading", name="Drop a file of customers here")).to_be_focused()
+    expect(customers.locator(f'[href*="{job}"]')).to_have_count(0)
+
+
+def test_all_of_it_can_be_done_without_a_mouse(customers):
+    page, keys = customers, customers.keyboard
+
+    def tab_to(what, most=25):
+        for _ in range(most):
+            keys.press("Tab")
+            if page.evaluate("what => document.activeElement.matches(what)", what):
+                return
+        raise AssertionError(f"{what} cannot be reached")
+
+    rows = several(120)
+    for row in rows:
+        row["length"] = row.pop("accountLength")
+    rows[7]["state"] = "ZZ"
+    with page.expect_file_chooser() as chooser:
+        tab_to('input[type="file"]')
+        keys.press("Enter")
+    chooser.value.set_files(file_of(as_csv(rows)))
+    expect(page.get_by_role("heading", name="Which column is what?")).to_be_focused()
+    tab_to('[name="accountLength"]')
+    keys.press("l")
+    expect(page.locator('[name="accountLength"]')).to_have_value("length")
+    tab_to('[type="submit"]')
+    keys.press("Enter")
+    expect_customers(page)
+    expect(page.get_by_role("heading", name="list.csv")).to_be_focused()
+    expect(page.locator("[data-said]")).to_contain_text("1 row with errors")
+    tab_to(".faults summary")
+    keys.press("Enter")
+    expect(page.locator(".faults tbody td").first).to_have_text("9")
+    tab_to('[data-step="next"]')
+    keys.press("Enter")
+    expect(page.locator(".customers-table tbody td").first).to_have_text("51")
+    expect(page.locator('[data-step="next"]')).to_be_focused()
+    expect(page.locator("[data-said]")).to_have_text("51 to 100 of 119")
+    keys.press("Enter")
+    expect(page.locator(".customers-table tbody td").first).to_have_text("101")
+    expect(page.locator(".rows .wide")).to_be_focused()

@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { bar } from '../../../frontend/site/js/components/bar.js';
+import { lastDays } from '../../../frontend/site/js/views/portfolio.js';
+
+test('the last days end today and are counted by UTC', () => {
+  const late = new Date('2026-03-01T23:59:00Z');
+  assert.deepEqual(lastDays(1, late), { from: '2026-03-01', to: '2026-03-01' });
+  assert.deepEqual(lastDays(30, late), { from: '2026-01-31', to: '2026-03-01' });
+});
+
+test('a bar is never longer than its track', () => {
+  const filled = (share) => /bar-fill" width="([\d.]+)"/.exec(bar(share).markup)[1];
+  assert.deepEqual([filled(-1), filled(0.256), filled(2)], ['0.00', '25.60', '100.00']);
+});
