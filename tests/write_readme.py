@@ -19,7 +19,7 @@ def take_picture(url: str) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 860}, color_scheme="light", reduced_motion="reduce")
         page.goto(url)
-        page.get_by_role("button", name="Fill in an example").click()
+        page.get_by_role("button", name="High value").click()
         page.get_by_role("button", name="Predict").click()
         page.locator("#result .answer").wait_for()
         page.get_by_text("clv-service: ready").wait_for()

@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from support.builders import ROOT, a_customer
-from support.nginx import frontend, needs_nginx
+from support.nginx import frontend, image_settings, needs_nginx
 from support.servers import system, wait_until
 from telelink_gateway.admission import LEAST
 from telelink_gateway.routes.predictions import BATCH_LIMIT_BYTES, SINGLE_LIMIT_BYTES
 from telelink_gateway.security_headers import PAGE_CSP
+from telelink_shared.customer import EXAMPLE
 from telelink_shared.problem import catalogue
 
 pytestmark = needs_nginx
@@ -202,14 +203,29 @@ def test_all_clients_together_may_have_160_requests_under_way_and_probes_are_not
 
 
 def test_what_nginx_lets_in_the_gateway_lets_in_too():
-    template = (ROOT / "frontend" / "nginx" / "templates" / "server.conf.template").read_text()
-    assert {int(number) for number in re.findall(r"limit_conn requests_of_all (\d+);", template)} == {LEAST}
+    assert int(image_settings()["REQUESTS_OF_ALL"]) == LEAST
 
 
 def test_those_who_are_refused_at_once_are_told_to_come_back_at_different_times(unused):
     with under_way(unused, "/predict HTTP/1.1\r\nContent-Length: 9", 128):
         told = {answer_to("127.0.0.1", unused, "/predict", 9).headers["retry-after"] for _ in range(40)}
     assert told == {"1", "2", "3"}
+
+
+def test_a_jobs_file_may_be_larger_than_anything_that_nginx_keeps_and_its_events_come_at_once(http):
+    header, row = ",".join([*EXAMPLE, "note"]), ",".join(map(str, EXAMPLE.values()))
+    file = "\n".join([header, *[f"{row},{'x' * 200_000}"] * 50, ""])
+    assert len(file) > BATCH_LIMIT_BYTES
+    reply = http.post("/v1/jobs", content=file.encode(), headers={"Content-Type": "text/csv"}, timeout=60)
+    assert reply.status_code == 202
+    with http.stream("GET", f"{reply.headers['location']}/events", timeout=60) as events:
+        lines = events.iter_lines()
+        first = next(line for line in lines if line.startswith("data: "))
+        assert json.loads(first.removeprefix("data: "))["state"] in ("queued", "running", "succeeded")
+        told = [first, *(line for line in lines if line.startswith("data: "))]
+    assert json.loads(told[-1].removeprefix("data: "))["state"] == "succeeded"
+    part = http.get(f"{reply.headers['location']}/result", headers={"Range": "bytes=0-5"})
+    assert (part.status_code, part.text) == (206, header[:6])
 
 
 def test_the_large_bodies_that_are_let_in_fit_where_they_are_kept_and_that_fits_the_containers_memory():
@@ -313,6 +329,14 @@ def gateways_at(*hosts):
             self.end_headers()
             self.wfile.write(host)
 
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.n_taken += 1
+            if self.path == "/v1/lost":
+                self.close_connection = True
+            else:
+                self.do_GET()
+
         def log_message(self, *_):
             pass
 
@@ -320,6 +344,7 @@ def gateways_at(*hosts):
     for host in hosts:
         servers.append(ThreadingHTTPServer((host, servers[0].server_port if servers else 0), Handler))
         servers[-1].daemon_threads = True
+        servers[-1].n_taken = 0
     return servers
 
 
@@ -347,3 +372,49 @@ def test_a_gateway_with_another_address_is_used_without_a_restart_and_no_request
         for each in (old, new):
             each.shutdown()
             each.server_close()
+
+
+@pytest.fixture
+def two_gateways(folder):
+    """Both, and a client of an nginx that takes them for ready whatever becomes of them."""
+    own = folder / uuid.uuid4().hex
+    (own / "bin").mkdir(parents=True)
+    own.chmod(0o777)
+    for name, does in (("getent", "printf '127.0.0.1 STREAM\\n127.0.0.2 STREAM\\n'"), ("curl", "exit 0")):
+        (own / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (own / "bin" / name).chmod(0o755)
+    both = gateways_at("127.0.0.1", "127.0.0.2")
+    for each in both:
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    try:
+        with (
+            frontend(f"http://gateway:{both[0].server_port}", own) as url,
+            httpx.Client(base_url=url, trust_env=False, timeout=20) as http,
+        ):
+            yield both, http
+    finally:
+        for each in both:
+            each.shutdown()
+            each.server_close()
+
+
+def test_where_a_gateway_cannot_be_connected_to_another_is_asked(two_gateways):
+    (gone, stays), http = two_gateways
+    gone.shutdown()
+    gone.server_close()
+    assert [http.post("/predict", json={}).status_code for _ in range(10)] == [200] * 10
+    assert stays.n_taken == 10
+
+
+def test_what_a_gateway_was_sent_and_did_not_answer_is_not_sent_again(two_gateways):
+    both, http = two_gateways
+    assert_problem(http.post("/v1/lost", json={}), 503, "gateway_unavailable")
+    assert sum(each.n_taken for each in both) == 1
+
+
+def test_who_signs_in_is_kept_at_one_gateway_and_all_others_are_spread(two_gateways):
+    _, http = two_gateways
+    signed_in_at = http.post("/v1/session", json={}).text
+    kept = {http.get("/stats", headers={"Cookie": f"telelink_session={n}"}).text for n in range(40)}
+    assert kept == {signed_in_at}
+    assert {http.get("/stats").text for _ in range(40)} == {"127.0.0.1", "127.0.0.2"}

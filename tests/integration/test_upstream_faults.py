@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import random
+import socket
 import sqlite3
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from telelink_gateway.upstream.answer import Answer
 from telelink_gateway.upstream.batching import MAX_CALLS
 from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.failure import RETRIED
-from telelink_gateway.upstream.http import open_http
+from telelink_gateway.upstream.http import made_socket, open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.model import Model
 from telelink_shared.artifact import input_schema_hash
@@ -396,3 +398,29 @@ async def test_with_two_addresses_the_end_of_one_costs_no_answer(open_client):
             assert n_infer(goes) == n_infer(stays) == 10
         assert [await answered(model) for _ in range(20)] == [True] * 20
         assert n_infer(stays) == 30
+
+
+KEEPALIVE_TIMER = "02"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the kernel's list of connections is Linux's: no other kernel has it"
+)
+async def test_whether_a_machine_is_still_there_is_asked_over_an_idle_connection(open_client):
+    async def resolve(_host, _port):
+        return ["127.0.0.1"]
+
+    with stub_model("churn") as stub:
+        port = int(stub.url.rpartition(":")[2])
+        model = open_client(f"http://churn-service:{port}", resolve)
+        assert await answered(model)
+        connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ours = [fields for fields in connections if fields[2].endswith(f":{port:04X}") and fields[3] == "01"]
+        assert {fields[5].partition(":")[0] for fields in ours} == {KEEPALIVE_TIMER}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's: no other kernel has it")
+def test_what_a_machine_does_not_acknowledge_within_a_second_is_given_up():
+    # That it is, and another machine asked, is seen where one really dies: tests/e2e/test_swarm.py.
+    with made_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
