@@ -29,8 +29,10 @@ WRONG_FIGURES = """reply => {
     return right.some((each) => text === each || text === `of ${each} customers`) ? [] : [[path, text, value]];
   });
 }"""
-HAS_INK = """canvas =>
-  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte > 0)"""
+HAS_INK = """canvas => {
+  const { width, height } = canvas;
+  return canvas.toDataURL() !== Object.assign(document.createElement('canvas'), { width, height }).toDataURL();
+}"""
 
 
 @pytest.fixture(scope="module")
