@@ -90,3 +90,10 @@ test('places are filled in as they are, and a text that is not there is an error
   assert.throws(() => t('no.such'), /no text for no.such/);
   assert.throws(() => tn('no.such', 1), /no text for no.such.other/);
 });
+
+test('no text has its name twice: the later one would win in silence', () => {
+  for (const language of ['en', 'es']) {
+    const names = [...read(`js/texts/${language}.js`).matchAll(/^ {2}'([^']+)':/gm)].map(([, name]) => name);
+    assert.deepEqual(names.filter((name, at) => names.indexOf(name) !== at), []);
+  }
+});
