@@ -135,18 +135,20 @@ def changed_line(path, old, new):
     path.write_text(text)
 
 
-def routes(project):
-    return project.folder / "shared" / "telelink_shared" / "serving" / "routes.py"
+def serving(project):
+    return project.folder / "shared" / "telelink_shared" / "serving"
 
 
 def wrong_values(project):
     """A service that verifies its model, and then tells half of what the model says."""
-    return changed_line(routes(project), "outputs[output].ravel()", "(outputs[output] * 0.5).ravel()")
+    return changed_line(serving(project) / "infer_message.py", "values.ravel()", "(values * 0.5).ravel()")
 
 
 def never_ready(project):
     """A service that answers, and always says that it is not ready."""
-    return changed_line(routes(project), "is_ready = request.app.state.lifecycle.is_ready", "is_ready = False")
+    return changed_line(
+        serving(project) / "routes.py", "is_ready = request.app.state.lifecycle.is_ready", "is_ready = False"
+    )
 
 
 def versions(http):
