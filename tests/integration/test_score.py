@@ -232,6 +232,7 @@ def test_a_search_on_a_cluster_that_loses_a_worker_finds_the_same_model(cluster,
         for each in (here, there):
             each.kill()
             each.wait()
+            each.stdout.close()
     of_here, of_there = ((tmp_path / name / "churn" / "1" / "model.onnx").read_bytes() for name in ("here", "there"))
     assert of_here == of_there
 
