@@ -38,6 +38,7 @@ def open_cluster(address: str) -> Iterator[Client]:
     if address == LOCAL:
         # One thread each: the work holds the interpreter's lock. The library tells of each worker that comes and goes.
         with (
+            # The library carries no types for its constructors.
             LocalCluster(  # type: ignore[no-untyped-call]
                 threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
             ) as cluster,

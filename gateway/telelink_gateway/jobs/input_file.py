@@ -39,6 +39,7 @@ class InputFile(io.RawIOBase):
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._n_bytes}[whence]
         return self._at
 
+    # The base class takes any buffer that can be written; these are the two that are given.
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """As many bytes as one part has from here on, at most as many as are wanted."""
         if self._at >= self._n_bytes:

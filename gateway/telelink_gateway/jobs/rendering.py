@@ -68,6 +68,7 @@ def _as_scored(chunk: Chunk, ours: list[list[str]]) -> Scored:
             [float(cells[2]) for cells in figures],
             [float(cells[3]) for cells in figures],
             [float(cells[4]) for cells in figures],
+            # The words are those that were written: a tier, a confidence.
             [Decision(cells[1], cells[5], cells[6], float(cells[7])) for cells in figures],  # type: ignore[arg-type]
         ),
     )
@@ -85,6 +86,7 @@ class _Parts(io.RawIOBase):
         """It is."""
         return True
 
+    # Whoever writes to it hands over bytes; the base class would take any buffer.
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Take them in."""
         self._waiting += data

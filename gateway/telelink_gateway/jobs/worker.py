@@ -142,6 +142,7 @@ class Worker:
             await self._fail(job, error.code, str(error))
         except (LeaseLost, asyncio.CancelledError):
             raise
+        # A bug, or a job that was removed meanwhile: this job fails, and the worker goes on with the next.
         except Exception:
             if await asyncio.to_thread(self._store.find, job.id) is None:
                 raise LeaseLost from None
@@ -151,6 +152,7 @@ class Worker:
             log.info("job ends" if is_finished else "job is put aside", job=job.id)
 
     async def _render(self, job: Job) -> None:
+        # Only formats are ever wanted, and it is claimed only where one is.
         format: Format = job.wanted.split()[0]  # type: ignore[assignment]
         if job.n_deaths >= _MOST_DEATHS:
             await asyncio.to_thread(self._store.drop_parts, job.id, format)
