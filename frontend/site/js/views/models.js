@@ -232,14 +232,14 @@ export function show({ root, params, signal, write }) {
     return signal.aborted ? null : told;
   }
 
+  let timer;
   async function keepAsking() {
     if (!document.hidden) {
       const told = await toldBy(allServices(signal));
       if (told === null) return;
       draw(byId('live-services'), services(told, new Date()));
     }
-    const timer = setTimeout(keepAsking, EVERY_MS);
-    signal.addEventListener('abort', () => clearTimeout(timer));
+    timer = setTimeout(keepAsking, EVERY_MS);
   }
 
   function drawCard() {
@@ -249,15 +249,17 @@ export function show({ root, params, signal, write }) {
 
   async function ask() {
     const mine = (asked += 1);
-    const waiting = setTimeout(() => draw(content, loading()), 150);
+    content.setAttribute('aria-busy', 'true');
     let told = await toldBy(allModels(signal));
+    // What stands above comes first: a card that is being read is not moved.
+    await servicesTold;
     if (Array.isArray(told)) {
       const { name } = told.find((each) => each.name === shown.model) ?? told[0];
       if (mine === asked) draw(root.querySelector('.model-nav'), cardLinks(told, name));
       told = await toldBy(modelOf(name, signal));
     }
-    clearTimeout(waiting);
     if (told === null || mine !== asked) return;
+    content.removeAttribute('aria-busy');
     known = told;
     drawCard();
   }
@@ -280,7 +282,8 @@ export function show({ root, params, signal, write }) {
   byId('fields').addEventListener('change', ({ target }) => root.classList.toggle('shows-fields', target.checked), { signal });
   signal.addEventListener('abort', () => root.classList.remove('shows-fields'));
 
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  const servicesTold = keepAsking();
   take(params);
-  keepAsking();
   return { update: take };
 }

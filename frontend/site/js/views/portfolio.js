@@ -226,7 +226,8 @@ function traits({ traits: all }) {
 // The view
 
 function figures(reply) {
-  return html`${tiles(reply)}<div class="panels">${byTier(reply)}${forecast(reply)}${overTime(reply)}${byState(reply)}${traits(reply)}</div>`;
+  return html`<p class="quiet">${t('portfolio.as-of', { moment: dateAndTime(reply.as_of) })} ${source('as_of')}</p>
+    ${tiles(reply)}<div class="panels">${byTier(reply)}${forecast(reply)}${overTime(reply)}${byState(reply)}${traits(reply)}</div>`;
 }
 
 /** What stands there while nobody has been predicted, or nobody in the span: says what to do first. */
@@ -249,7 +250,7 @@ function presets({ from, to }) {
 }
 
 function page() {
-  return html`<div class="panels-head"><div><h1>${t('view.portfolio')}</h1><p class="quiet" id="as-of">${t('portfolio.means')}</p></div>
+  return html`<div class="panels-head"><div><h1>${t('view.portfolio')}</h1><p class="quiet">${t('portfolio.means')}</p></div>
       <form class="span-form" novalidate>
         <div><label for="from">${t('portfolio.from')}</label><input type="date" id="from" name="from" aria-describedby="span-error"></div>
         <div><label for="to">${t('portfolio.to')}</label><input type="date" id="to" name="to" aria-describedby="span-error"></div>
@@ -259,7 +260,7 @@ function page() {
     <div class="panels-tools"><nav class="actions presets" aria-label="${t('portfolio.spans')}"></nav>
       <div class="data-tools"><label class="fields-switch"><input type="checkbox" role="switch" id="fields"> ${t('panels.show-fields')}</label>
         <a id="as-data" href="v1/portfolio">${t('portfolio.as-data')}</a></div></div>
-    <div id="figures"></div>`;
+    <div id="figures">${loading()}</div>`;
 }
 
 /** @param {import('../views.js').Place} place */
@@ -272,12 +273,11 @@ export function show({ root, params, signal, write }) {
   let asked = 0;
 
   async function drawCharts(reply) {
-    const wanted = [['#time-chart', timeChart(reply)], ['#forecast-chart', forecastChart(reply)]];
     try {
-      await Promise.all(wanted.map(async ([where, configuration]) => {
+      for (const [where, configuration] of [['#time-chart', timeChart(reply)], ['#forecast-chart', forecastChart(reply)]]) {
         const canvas = content.querySelector(where);
         if (canvas) await drawChart(canvas, configuration, signal);
-      }));
+      }
     } catch {
       // Without its library a chart is a table: the same figures.
       for (const chart of content.querySelectorAll('.chart')) {
@@ -290,7 +290,6 @@ export function show({ root, params, signal, write }) {
   async function ask() {
     const mine = (asked += 1);
     content.setAttribute('aria-busy', 'true');
-    const waiting = setTimeout(() => draw(content, loading()), 150);
     let told;
     try {
       const reply = await portfolio(span, signal);
@@ -299,13 +298,10 @@ export function show({ root, params, signal, write }) {
       if (!signal.aborted && !(error instanceof ApiError)) throw error;
       const again = html`<button type="button" class="secondary outline" data-action="again">${t('panels.again')}</button>`;
       told = { markup: failure(error, { action: again }) };
-    } finally {
-      clearTimeout(waiting);
     }
     if (signal.aborted || mine !== asked) return;
     content.removeAttribute('aria-busy');
     draw(content, told.markup);
-    byId('as-of').textContent = told.reply ? t('portfolio.as-of', { moment: dateAndTime(told.reply.as_of) }) : t('portfolio.means');
     if (told.reply?.total.customers) await drawCharts(told.reply);
   }
 
