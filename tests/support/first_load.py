@@ -23,7 +23,8 @@ _WRONG_MARKUP = """() => {
       ...missing('lang', 'html[lang]:not([lang=""])'),
       ...(document.title ? [] : ['title']),
     ],
-    links: [...document.querySelectorAll('a')].filter((each) => !each.href || !each.textContent.trim()).map((each) => each.outerHTML),
+    links: [...document.querySelectorAll('a')].filter(({ href, textContent }) => !href || !textContent.trim())
+      .map((each) => each.outerHTML),
     images: [...document.images].filter(({ naturalWidth: w, naturalHeight: h, width, height }) =>
       Math.abs(w / h - width / height) > 0.05 || !width).map(({ src }) => src),
     inline: [...document.querySelectorAll('style, script:not([src])')].map((each) => each.outerHTML.slice(0, 100)),
@@ -39,7 +40,7 @@ _SHIFTS = """(() => {
 })()"""
 # Below this a task of the main thread is not noticed.
 _UNNOTICED_MS = 50
-# How compression and its heading compare: what is smaller is sent as it is.
+# What is smaller is sent as it is.
 _WORTH_COMPRESSING_BYTES = 1_400
 
 
@@ -129,7 +130,7 @@ def first_load(browser: Browser, url: str, device: Device, is_there: Callable[[P
         slow = {"offline": False, "latency": 20, "downloadThroughput": 1_000_000, "uploadThroughput": 1_000_000}
         tools.send("Network.emulateNetworkConditions", slow)
         page.add_init_script(_SHIFTS)
-        browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline", "toplevel"])
+        browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline"])
         page.goto(url)
         is_there(page)
         page.wait_for_load_state("networkidle")
