@@ -1,4 +1,4 @@
-"""How each view is loaded by somebody who was never there: quickly, without anything moving, and as browsers want it."""
+"""How each view is loaded by somebody new: quickly, without anything moving, and as browsers want it."""
 
 import httpx
 import pytest
