@@ -113,6 +113,56 @@ def answered(page: Page, example: str = "High value") -> None:
     page.locator("#result .answer").wait_for()
 
 
+# What the Tab key is to stop at, in this order; of a group of radio buttons it stops at one.
+_STOPS = """() => {
+  const seen = new Set();
+  return [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')].filter((each) => {
+    if (!each.checkVisibility({ visibilityProperty: true }) || each.disabled) return false;
+    if (each.type !== 'radio') return true;
+    return !seen.has(each.name) && seen.add(each.name);
+  }).map((each) => each.type === 'radio' ? each.name : each.id || each.outerHTML.slice(0, 80));
+}"""
+_STOOD_ON = """() => {
+  const each = document.activeElement;
+  if (each === document.body) return null;
+  // A file's input lies unseen over its button, and a switch's ring is drawn by the element itself.
+  const ringed = [each, each.closest('.file-button, .choices label'), each.nextElementSibling].filter(Boolean);
+  const { top, bottom } = each.getBoundingClientRect();
+  return {
+    name: each.type === 'radio' ? each.name : each.id || each.outerHTML.slice(0, 80),
+    isSeen: bottom > 0 && top < innerHeight && ringed.some((one) => {
+      const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
+      return (outlineStyle !== 'none' && outlineWidth !== '0px') || boxShadow !== 'none';
+    }),
+  };
+}"""
+
+
+def assert_tab_stops_everywhere(page: Page) -> None:
+    """From the top, the Tab key comes to all that can be used, in the order of the page, and shows where it is."""
+    page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges()")
+    wanted, stops = page.evaluate(_STOPS), []
+    for _ in range(3 * len(wanted) + 10):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(_STOOD_ON)
+        if stop is None:
+            break
+        # A field for a date has several stops of its own.
+        if stop not in stops[-1:]:
+            stops.append(stop)
+    assert [each["name"] for each in stops] == wanted
+    assert [each["name"] for each in stops if not each["isSeen"]] == []
+
+
+def tab_to(page: Page, what: str, most: int = 40) -> None:
+    """Press Tab until an element that the selector matches has the focus."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("what => document.activeElement.matches(what)", what):
+            return
+    raise AssertionError(f"{what} cannot be reached")
+
+
 def faults_of(page: Page) -> list[str]:
     """What axe-core has to say against the page as it is now: each rule with the first element it is about."""
     if not page.evaluate("'axe' in window"):

@@ -301,6 +301,7 @@ export default {
   'portfolio.bad-span': 'The first day is after the last.',
   'portfolio.spans': 'Days',
   'portfolio.all-days': 'All days',
+  'portfolio.last-month': 'Last month',
   'portfolio.last-days.one': 'Last day',
   'portfolio.last-days.other': 'Last {count} days',
   'portfolio.as-data': 'As data (JSON)',

@@ -302,6 +302,7 @@ export default {
   'portfolio.bad-span': 'El primer día es posterior al último.',
   'portfolio.spans': 'Días',
   'portfolio.all-days': 'Todos los días',
+  'portfolio.last-month': 'Mes pasado',
   'portfolio.last-days.one': 'Último día',
   'portfolio.last-days.other': 'Últimos {count} días',
   'portfolio.as-data': 'Como datos (JSON)',

@@ -7,7 +7,7 @@ import { drawChart } from '../components/chart.js';
 import { failure, loading } from '../components/states.js';
 import { tierBadge, tierWord, toneOf } from '../components/tier.js';
 import { dateAndTime, day, dollars, number, percent, shortDollars, signedPercent } from '../format.js';
-import { draw, html } from '../html.js';
+import { draw, html, redraw } from '../html.js';
 import { has, t, tn } from '../language.js';
 import { address } from '../router.js';
 
@@ -26,6 +26,12 @@ const isoDay = (moment) => moment.toISOString().slice(0, 10);
 /** So many days up to today, by UTC as the API counts them. @param {number} days @param {Date} now */
 export function lastDays(days, now = new Date()) {
   return { from: isoDay(new Date(now.getTime() - (days - 1) * DAY_MS)), to: isoDay(now) };
+}
+
+/** The calendar month before this one, by UTC as the API counts days. @param {Date} now */
+export function lastMonth(now = new Date()) {
+  const first = (monthsBack) => Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - monthsBack, 1);
+  return { from: isoDay(new Date(first(1))), to: isoDay(new Date(first(0) - DAY_MS)) };
 }
 
 /** A day, or nothing: what stands in an address may be anything. @param {string|null} value */
@@ -244,6 +250,7 @@ function presets({ from, to }) {
   const all = [
     [t('portfolio.all-days'), {}],
     ...PRESETS_DAYS.map((days) => [tn('portfolio.last-days', days), lastDays(days)]),
+    [t('portfolio.last-month'), lastMonth()],
   ];
   return html`${all.map(([text, span]) => html`<a role="button" class="chip" href="${address('portfolio', span)}"
     ${from === (span.from ?? null) && to === (span.to ?? null) && html`aria-current="true"`}>${text}</a>`)}`;
@@ -260,7 +267,7 @@ function page() {
     <div class="panels-tools"><nav class="actions presets" aria-label="${t('portfolio.spans')}"></nav>
       <div class="data-tools"><label class="fields-switch"><input type="checkbox" role="switch" id="fields"> ${t('panels.show-fields')}</label>
         <a id="as-data" href="v1/portfolio">${t('portfolio.as-data')}</a></div></div>
-    <div id="figures">${loading()}</div>`;
+    <div id="figures" tabindex="-1">${loading()}</div>`;
 }
 
 /** @param {import('../views.js').Place} place */
@@ -301,7 +308,9 @@ export function show({ root, params, signal, write }) {
     }
     if (signal.aborted || mine !== asked) return;
     content.removeAttribute('aria-busy');
+    const wasInside = content.contains(document.activeElement);
     draw(content, told.markup);
+    if (wasInside) content.focus();
     if (told.reply?.total.customers) await drawCharts(told.reply);
   }
 
@@ -312,7 +321,7 @@ export function show({ root, params, signal, write }) {
     byId('span-error').textContent = '';
     byId('fields').checked = showsFields;
     root.classList.toggle('shows-fields', showsFields);
-    draw(root.querySelector('.presets'), presets(span));
+    redraw(root.querySelector('.presets'), presets(span));
     byId('as-data').href = `v1/portfolio?${new URLSearchParams(Object.entries(span).filter(([, value]) => value))}`;
     ask();
   }
