@@ -1,4 +1,4 @@
-"""Every view in every state, in both languages and colour schemes: what axe-core finds, and whether it fits and can be read.
+"""Every view in every state, in both languages and colour schemes: what axe-core finds, and whether it can be read.
 
 What a state needs of the API is answered in its place, so one page walks through all of them.
 """
