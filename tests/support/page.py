@@ -137,7 +137,7 @@ _STOOD_ON = """() => {
 
 
 def assert_tab_stops_everywhere(page: Page) -> None:
-    """After the link that skips all this, the Tab key comes to all that can be used, in order, and shows where it is."""
+    """After the link that skips all this, Tab comes to all that can be used, in order, and shows where it is."""
     page.locator(".skip-link").focus()
     names = page.evaluate(_STOPS)
     stops, seen = [0], {0}
