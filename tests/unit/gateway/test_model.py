@@ -87,7 +87,7 @@ async def asked(model, tenures, *, within_s=10.0):
 
 def told(answer):
     """The probability, or the problem's class."""
-    return answer.columns["churn_probability"][0] if isinstance(answer, Answer) else type(answer)
+    return answer.columns["churn_probability"][answer.first] if isinstance(answer, Answer) else type(answer)
 
 
 def all_but(tenures, bad, problem=ModelUnavailable):
@@ -99,7 +99,6 @@ async def test_each_customer_of_a_call_gets_the_own_answer(model, service):
     answers = await asked(model, range(FULL))
     assert service.calls == [[*map(float, range(FULL))]]
     assert [*map(told, answers)] == all_but(range(FULL), ())
-    assert {len(values) for answer in answers for values in answer.columns.values()} == {1}
 
 
 @pytest.mark.parametrize("poison", [0, 1, 31, 32, FULL - 1])
