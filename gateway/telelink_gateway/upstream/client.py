@@ -111,17 +111,21 @@ class ServiceStatus:
 
 
 class Refused(Exception):
-    """The service will not take these customers (a status of the 400s): asking again, or another, will not help."""
+    """The service does not take one of these customers, and is well: asking again, or another, will not help."""
 
 
 class _Call(NamedTuple):
-    """What is asked in one call, by when (on the event loop's clock), and for which request."""
+    """What is asked in one call, by when (on the event loop's clock), and for which request.
+
+    Attributes:
+        is_probe: asked for nobody, so no further call is made for its sake.
+    """
 
     inputs: Inputs
     outputs: tuple[Expected, ...]
     headers: Mapping[str, str]
     deadline: float
-    may_be_repeated: bool = True
+    is_probe: bool = False
 
 
 @cache
@@ -206,7 +210,7 @@ class ModelClient:
 
         Raises:
             ModelUnavailable: no valid answer by the deadline, or the service is not asked at the moment.
-            Refused: the service is well, but does not take one of the customers.
+            Refused: the service is well, but does not take one of the customers, or breaks on it.
         """
         ticket = self.breaker.admit()
         if ticket is None:
@@ -222,7 +226,7 @@ class ModelClient:
         """One call that no customer waits for."""
         deadline = asyncio.get_running_loop().time() + _PROBE_TIMEOUT_S
         try:
-            await self._judged(ticket, _Call(_probe_inputs(), self.expected, {}, deadline, may_be_repeated=False))
+            await self._judged(ticket, _Call(_probe_inputs(), self.expected, {}, deadline, is_probe=True))
         except Failure as failure:
             self._failed(failure.code, str(failure), "")
         except Refused:  # an answer of its own
@@ -281,7 +285,7 @@ class ModelClient:
                 raise
             if failure.code != "version":
                 self._endpoints.avoid(base, loop.time())
-            if not (call.may_be_repeated and self._retries.spend()):
+            if call.is_probe or not self._retries.spend():
                 raise
             self.metrics.retries.labels(self.service, failure.code).inc()
         return await self._ask_at(await self._endpoints.pick(loop.time(), not_this=base), call)
@@ -306,6 +310,8 @@ class ModelClient:
             body,
             limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
         )
+        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and await self._answers_another(base, call):
+            raise Refused
         if reply.status != HTTPStatus.OK:
             self._give_up(reply)
         message = _message(reply)
@@ -321,6 +327,16 @@ class ModelClient:
         # Asked of the one that answered: behind another address there may be another version.
         metadata = self._metadata.get(version) or await self._describe(base, call.headers, version)
         return Answer(self.model, version, metadata, columns, invalid)
+
+    async def _answers_another(self, base: str, call: _Call) -> bool:
+        """Whether it does answer what a probe asks, by the same deadline: then the fault is with these customers."""
+        if call.is_probe:
+            return False
+        try:
+            await self._ask_at(base, call._replace(inputs=_probe_inputs(), outputs=self.expected, is_probe=True))
+        except (Failure, Refused):
+            return False
+        return True
 
     def _give_up(self, reply: Reply) -> None:
         if reply.status in _REFUSALS:

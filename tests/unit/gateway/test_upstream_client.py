@@ -294,7 +294,7 @@ async def test_no_call_is_made_a_third_time(client, service, code):
 
 @pytest.mark.parametrize(
     "reply",
-    [httpx.Response(500), httpx.Response(503), httpx.Response(307, headers={"Location": "/"}), httpx.Response(200)],
+    [httpx.Response(502), httpx.Response(503), httpx.Response(307, headers={"Location": "/"}), httpx.Response(200)],
     ids=repr,
 )
 async def test_an_answer_of_whatever_kind_is_not_asked_for_twice(client, service, reply):
