@@ -209,6 +209,4 @@ def _prediction(churn: Answer | None, clv: Answer | None, position: int, policy:
         clv_interval = columns["clv_lower"][at], columns["clv_upper"][at]
         revenue = columns["monthly_revenue"][at]
     decision = decide(probability, churn_interval, value, policy)
-    return Prediction(
-        probability, churn_interval, value, clv_interval, revenue, decision, churn_variant, clv_variant
-    )
+    return Prediction(probability, churn_interval, value, clv_interval, revenue, decision, churn_variant, clv_variant)
