@@ -57,7 +57,7 @@ def measure(setting: Setting) -> Part:
         "ours, refused %",
     ]
     note = (
-        "nginx's limits on requests at once are lifted for this table; the gateway's own is not. wrk asks again at once "
-        "when it is refused, whatever Retry-After says."
+        "nginx's limits on requests at once are lifted for this table; the gateway's own is not. wrk asks again at "
+        "once when it is refused, whatever Retry-After says."
     )
     return Part("Growth with the number of connections", [table(head, rows), note])
