@@ -16,9 +16,7 @@ CONNECTIONS = (1, 4, 16, 64, 128, 256)
 def _run(stand: Stand, *, setting: Setting, connections: int) -> Run:
     # Half as long: there are many of them.
     seconds = setting.seconds / 2
-    return run(
-        stand, "/predict", setting.single_bodies, connections=connections, seconds=seconds, may_refuse=True
-    )
+    return run(stand, "/predict", setting.single_bodies, connections=connections, seconds=seconds, may_refuse=True)
 
 
 def _refused_percent(each: Run) -> float:
@@ -51,9 +49,15 @@ def measure(setting: Setting) -> Part:
                 ]
             )
     head = ["connections", "ours, requests/s", "echo, requests/s", "times echo", "ours, median ms"]
-    head += ["ours, 99th percentile ms", "echo, 99th percentile ms", "requests in a call", "ours, CPU ms a request", "ours, refused %"]
+    head += [
+        "ours, 99th percentile ms",
+        "echo, 99th percentile ms",
+        "requests in a call",
+        "ours, CPU ms a request",
+        "ours, refused %",
+    ]
     note = (
-        "nginx's limits on requests at once are lifted for this table; the gateway's own is not. wrk asks again at once "
-        "when it is refused, whatever Retry-After says."
+        "nginx's limits on requests at once are lifted for this table; the gateway's own is not. wrk asks again at "
+        "once when it is refused, whatever Retry-After says."
     )
     return Part("Growth with the number of connections", [table(head, rows), note])
