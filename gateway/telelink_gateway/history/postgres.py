@@ -60,8 +60,8 @@ _IDLE_IN_TRANSACTION_MS: Final = 1_500
 # As SQLite's patience with others who write.
 _LOCK_TIMEOUT_MS: Final = 1_000
 _READ_TIMEOUT_MS: Final = 30_000
-# What no waiting changes, in the words of the server: psycopg has no SQLSTATE of a connection that was not made. One that
-# says it in another language is waited for.
+# What no waiting changes, in the words of the server: psycopg has no SQLSTATE of a connection that was not made.
+# One that says it in another language is waited for.
 _SETTLED: Final = re.compile(
     r"FATAL: +(password authentication failed .*|.* does not exist|no pg_hba.conf entry .*|permission denied .*"
     r"|.* is not permitted to log in)|(no password supplied)"
