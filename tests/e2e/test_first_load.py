@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from support.browser import needs_browser
-from support.builders import some_customers
+from support.builders import ROOT, some_customers
 from support.first_load import DESKTOP, MOBILE, first_load, score
 from support.nginx import needs_nginx
 
@@ -17,15 +17,19 @@ VIEWS = {
     "portfolio": ("#forecast-chart", 250_000, 45),
     "models": ("#model-heading", 150_000, 45),
 }
+SAMPLE = ROOT / "frontend" / "site" / "samples" / "customers.csv"
 LEAST_SCORE = 95
 MOST_LOADS = 5
 
 
 @pytest.fixture(scope="module")
 def known(site):
-    """The address of a system that has predicted some customers."""
+    """The address of a system that has predicted some customers, and scored a file."""
     customers = some_customers(100, seed=3)
-    httpx.post(f"{site}/batch-predict", json=customers, timeout=30, trust_env=False).raise_for_status()
+    with httpx.Client(base_url=site, timeout=30, trust_env=False) as client:
+        client.post("/batch-predict", json=customers).raise_for_status()
+        file = {"content": SAMPLE.read_bytes(), "headers": {"Content-Type": "text/csv"}}
+        client.post("/v1/jobs", **file).raise_for_status()
     return site
 
 
