@@ -60,7 +60,7 @@ function service(each, at) {
     ${fact(t('models.latency'), field('latency_ms'), milliseconds(each.latency_ms))}
     ${fact(t('models.latency-p99'), field('latency_p99_ms'), milliseconds(each.latency_p99_ms))}
     ${fact(t('models.calls'), field('n_calls'), number(each.n_calls))}
-    <div><dt>${t('models.breaker')}</dt><dd class="breaker ${BREAKERS[each.breaker] ?? ''}">${figure(field('breaker'), named('breaker', each.breaker))}</dd></div>
+    <div class="fact-wide"><dt>${t('models.breaker')}</dt><dd class="breaker ${BREAKERS[each.breaker] ?? ''}">${figure(field('breaker'), named('breaker', each.breaker))}</dd></div>
     ${fact(t('models.last-error'), field('last_error'), each.last_error
       ? html`<code>${each.last_error}</code> <span class="quiet">${dateAndTime(each.last_error_at)}</span>` : t('models.no-error'), 'fact-wide')}
   </dl></li>`;
