@@ -121,7 +121,8 @@ _STOPS = """() => {
     .filter(({ type, name }) => type !== 'radio' || (!seen.has(name) && seen.add(name)));
   // The input of a file, or of a choice, lies unseen over what shows its ring.
   window.ring = (each) => [each, each.closest('.file-button, .choices label'), each.nextElementSibling].filter(Boolean)
-    .map((one) => getComputedStyle(one)).map((style) => [style.outlineStyle, style.outlineWidth, style.boxShadow]).join();
+    .map((one) => getComputedStyle(one))
+    .map(({ outlineStyle, outlineWidth, boxShadow }) => [outlineStyle !== 'none' && outlineWidth, boxShadow]).join();
   window.unringed = window.stops.map(window.ring);
   return window.stops.map((each) => each.id || each.outerHTML.slice(0, 100));
 }"""
