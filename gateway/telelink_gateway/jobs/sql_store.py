@@ -315,13 +315,14 @@ class SqlJobStore(ABC):
             ).fetchone()
         return None if found is None else _part(*found)
 
-    def parts(self, job_id: str, kind: Kind) -> Sequence[Part]:
-        """See `JobStore.parts`."""
+    def piece(self, job_id: str, kind: Kind, number: int, start: int, n_bytes: int) -> bytes:
+        """See `JobStore.piece`."""
         with self._reading():
-            found = self._execute(
-                f"SELECT {_PART} FROM job_parts WHERE job_id = ? AND kind = ? ORDER BY number", (job_id, kind)
-            ).fetchall()
-        return [_part(*each) for each in found]
+            (body,) = self._execute(
+                "SELECT substr(body, ?, ?) FROM job_parts WHERE job_id = ? AND kind = ? AND number = ?",
+                (start + 1, n_bytes, job_id, kind, number),
+            ).fetchone()
+        return bytes(body)
 
     def size(self, job_id: str, kind: Kind) -> int:
         """See `JobStore.size`."""
@@ -342,9 +343,5 @@ class SqlJobStore(ABC):
                     (row, job_id, row),
                 ).fetchone()
                 begin, end = (int.from_bytes(bytes(places)[at : at + 4], "little") for at in (0, 4))
-                (record,) = self._execute(
-                    "SELECT substr(body, ?, ?) FROM job_parts WHERE job_id = ? AND kind = 'csv' AND number = ?",
-                    (begin + 1, end - begin, job_id, number),
-                ).fetchone()
-                found.append(bytes(record))
+                found.append(self.piece(job_id, "csv", number, begin, end - begin))
         return found

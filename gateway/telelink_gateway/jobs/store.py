@@ -221,8 +221,8 @@ class JobStore(Protocol):
         """The part that holds this row or error."""
         ...
 
-    def parts(self, job_id: str, kind: Kind) -> Sequence[Part]:
-        """All parts of one kind, which must be small."""
+    def piece(self, job_id: str, kind: Kind, number: int, start: int, n_bytes: int) -> bytes:
+        """Bytes of a part's body, from one on; fewer at its end."""
         ...
 
     def size(self, job_id: str, kind: Kind) -> int:
