@@ -18,7 +18,7 @@ from support.servers import wait_until
 from support.stub_model import column_of, stub_model
 from telelink_gateway.api_keys.keys import new_key, write_keys
 from telelink_gateway.app import create_app
-from telelink_gateway.routes.jobs import MOST_LISTENERS
+from telelink_gateway.routes.jobs.events import MOST_LISTENERS
 from telelink_gateway.settings import Settings
 from telelink_shared.bulk.table import OURS
 from telelink_shared.customer import EXAMPLE
@@ -341,7 +341,8 @@ def test_events_end_when_the_gateway_is_about_to_stop(idle_client):
         jobs = idle_client.app_state["resources"].jobs
         wait_until(lambda: jobs.n_listeners, what="somebody to listen")
         idle_client.app.state.lifecycle.is_ready = False
-        assert listening.result(timeout=30).text.count("event: progress") == 1
+        # Whether the first event came before that is a matter of chance.
+        assert listening.result(timeout=30).text.startswith(": hello")
 
 
 def test_an_upload_that_ended_half_way_does_not_keep_its_key(idle_client, tmp_path):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import compress, count, islice
 from typing import Final
 
-from telelink_gateway.jobs.store import JobStore, Part
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Part
 from telelink_shared.bulk.summary import in_cents
 from telelink_shared.bulk.table import Scored
 from telelink_shared.customer import PLAN_VALUES, STATES

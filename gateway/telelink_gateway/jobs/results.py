@@ -16,7 +16,8 @@ from starlette.requests import Request
 from telelink_gateway.jobs.jobs import Jobs
 from telelink_gateway.jobs.progress import progress_of
 from telelink_gateway.jobs.ranking import Wanted, page, parts_of, rows_of
-from telelink_gateway.jobs.store import Job, JobStore, Kind
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, Kind
 from telelink_shared.bulk.table import OURS, Format
 from telelink_shared.problem import JobExpired, NotAcceptable, RangeNotSatisfiable
 

@@ -17,7 +17,8 @@ from telelink_gateway.jobs.asking import Asking, Figures
 from telelink_gateway.jobs.input_file import InputFile
 from telelink_gateway.jobs.progress import Progress, progress_of
 from telelink_gateway.jobs.ranking import rank_part, ranking_parts
-from telelink_gateway.jobs.store import Job, JobStore, Part
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, Part
 from telelink_gateway.predicting import policy_in_force
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.csv_file import CsvResult, CsvSource

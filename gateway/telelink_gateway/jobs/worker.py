@@ -23,10 +23,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telelink_gateway.jobs.asking import Asking
+from telelink_gateway.jobs.jobs import PATIENCE_S
 from telelink_gateway.jobs.open_store import open_job_store
 from telelink_gateway.jobs.rendering import Stopped, render
 from telelink_gateway.jobs.scoring import Scoring, now_ms
-from telelink_gateway.jobs.store import Job, JobStore, LeaseLost
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, LeaseLost
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
 from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import Expected
@@ -50,8 +52,6 @@ _RENEW_S: Final = 1.5
 _MOST_DEATHS: Final = 3
 _IDLE_S: Final = 10.0
 _LOOK_S: Final = 0.25
-# Whoever does not come to an end of its own is ended.
-_PATIENCE_S: Final = 8.0
 # As readers in compiled code do where there is no more memory.
 _DIED: Final = "Whoever worked on this file ended without a word, again and again. Perhaps its values are too large."
 
@@ -251,7 +251,7 @@ async def _main(settings: Settings) -> None:
             pass
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(should_stop.set)
-        time.sleep(_PATIENCE_S)
+        time.sleep(PATIENCE_S)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
