@@ -194,19 +194,19 @@ def _decided(
 
 def _merge(rows: Sequence[Row], churn: Answer | None, clv: Answer | None, policy: Policy) -> Outcome:
     in_force = policy_in_force(policy, clv.metadata if clv else None)
-    unknown = [None] * len(rows)
-    risk, value = (churn.columns if churn else {}), (clv.columns if clv else {})
-    probabilities = risk.get("churn_probability", unknown)
-    churn_intervals = list(zip(risk["churn_lower"], risk["churn_upper"], strict=True)) if churn else unknown
-    values = value.get("estimated_clv", unknown)
-    columns = (
-        probabilities,
-        churn_intervals,
-        values,
-        list(zip(value["clv_lower"], value["clv_upper"], strict=True)) if clv else unknown,
-        value.get("monthly_revenue", unknown),
-        [decide(*figures, in_force) for figures in zip(probabilities, churn_intervals, values, strict=True)],
-        risk.get("variant", unknown),
-        value.get("variant", unknown),
-    )
-    return Outcome(rows, [Prediction(*figures) for figures in zip(*columns, strict=True)], in_force, churn, clv)
+    return Outcome(rows, [_prediction(churn, clv, at, in_force) for at in range(len(rows))], in_force, churn, clv)
+
+
+def _prediction(churn: Answer | None, clv: Answer | None, position: int, policy: Policy) -> Prediction:
+    probability = churn_interval = churn_variant = value = clv_interval = revenue = clv_variant = None
+    if churn is not None:
+        columns, at = churn.columns, churn.first + position
+        probability, churn_variant = columns["churn_probability"][at], columns["variant"][at]
+        churn_interval = columns["churn_lower"][at], columns["churn_upper"][at]
+    if clv is not None:
+        columns, at = clv.columns, clv.first + position
+        value, clv_variant = columns["estimated_clv"][at], columns["variant"][at]
+        clv_interval = columns["clv_lower"][at], columns["clv_upper"][at]
+        revenue = columns["monthly_revenue"][at]
+    decision = decide(probability, churn_interval, value, policy)
+    return Prediction(probability, churn_interval, value, clv_interval, revenue, decision, churn_variant, clv_variant)

@@ -16,7 +16,11 @@ CONNECTIONS = (1, 4, 16, 64, 128, 256)
 def _run(stand: Stand, *, setting: Setting, connections: int) -> Run:
     # Half as long: there are many of them.
     seconds = setting.seconds / 2
-    return run(stand, "/predict", setting.single_bodies, connections=connections, seconds=seconds)
+    return run(stand, "/predict", setting.single_bodies, connections=connections, seconds=seconds, may_refuse=True)
+
+
+def _refused_percent(each: Run) -> float:
+    return 100 * each.load.not_ok / (each.load.requests + each.load.not_ok)
 
 
 def measure(setting: Setting) -> Part:
@@ -41,9 +45,19 @@ def measure(setting: Setting) -> Part:
                     number(typical(echo, lambda each: each.load.p99_ms)),
                     number(1000 / calls),
                     number(typical(ours, lambda each: each.total_cpu_ms)),
+                    number(typical(ours, _refused_percent)),
                 ]
             )
     head = ["connections", "ours, requests/s", "echo, requests/s", "times echo", "ours, median ms"]
-    head += ["ours, 99th percentile ms", "echo, 99th percentile ms", "requests in a call", "ours, CPU ms a request"]
-    note = "nginx's limits on requests at once are lifted for this table."
+    head += [
+        "ours, 99th percentile ms",
+        "echo, 99th percentile ms",
+        "requests in a call",
+        "ours, CPU ms a request",
+        "ours, refused %",
+    ]
+    note = (
+        "nginx's limits on requests at once are lifted for this table; the gateway's own is not. wrk asks again at "
+        "once when it is refused, whatever Retry-After says."
+    )
     return Part("Growth with the number of connections", [table(head, rows), note])

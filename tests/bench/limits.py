@@ -18,8 +18,8 @@ from bench.measuring import Rounds, ratios, rounds, run, typical
 from bench.predicting import MANY, warm_up
 from bench.report import Part, number, table
 from bench.setting import BATCHES, Setting
-from bench.stands import ECHO, RELAY, RELAY_OVER_HTTPX, Stand, Stands
-from support.builders import CHURN_MODELS, raw_columns
+from bench.stands import ECHO, RELAY, RELAY_OVER_HTTPX, RELAY_TO_MODELS, Stand, Stands
+from support.builders import CHURN_MODELS, a_customer, raw_columns, v2_request
 from telelink_churn.definition import CHURN
 from telelink_shared.customer import COLUMNS, Customer, row_of
 from telelink_shared.features import encode, prepare
@@ -82,7 +82,8 @@ def _relay_table(seen: dict[int, Rounds]) -> str:
     rows = []
     for connections, runs in seen.items():
         echo = runs[ECHO]
-        for name in (RELAY, RELAY_OVER_HTTPX):
+        # To the models it asks about one customer, however many wait: that says something of one connection alone.
+        for name in (RELAY, RELAY_OVER_HTTPX, *((RELAY_TO_MODELS,) if connections == 1 else ())):
             relay = runs[name]
             times, medians = (
                 sorted(ratios(relay, echo, figure))
@@ -108,7 +109,8 @@ def measure(setting: Setting) -> Part:
     """Relay and echo, and the steps of a row."""
     n_rows = max(BATCHES)
     with Stands(setting.folder) as start:
-        stands = [start.relay(), start.relay(over_httpx=True), start.echo()]
+        question = to_json(v2_request([a_customer()])).decode()
+        stands = [start.relay(), start.relay(over_httpx=True), start.relay_to_models(question), start.echo()]
         echo = stands[-1]
         warm_up(stands, setting)
         seen = {
@@ -128,7 +130,7 @@ def measure(setting: Setting) -> Part:
             "The relay (`tests/bench/relay.py`) validates, asks two services that answer a constant, all who ask "
             "meanwhile in one call over a connection that is kept, and answers a constant: no HTTP library, no "
             "deadline, no check, no decision, no history, no log, no metrics. Over httpx, its calls are the gateway's "
-            "own, and nothing else is.",
+            "own, and nothing else is. To the model services, these answer too, in JSON that nobody reads.",
             _relay_table(seen),
             f"What a row of {n_rows:,} takes at the least, each step alone in one thread, against echo's answer to the "
             "same request:",

@@ -53,17 +53,27 @@ def counters(stand: Stand) -> Counter[str]:
     return counts
 
 
-def run(stand: Stand, path: str, bodies: Path, *, connections: int, seconds: float, rows: int = 1) -> Run:
+def run(
+    stand: Stand,
+    path: str,
+    bodies: Path,
+    *,
+    connections: int,
+    seconds: float,
+    rows: int = 1,
+    may_refuse: bool = False,
+) -> Run:
     """Drive a stand once and read what it cost.
 
     Args:
         rows: customers in each request: ours must have stored as many for each answer.
+        may_refuse: as in `drive`; what refusing costs counts as a cost of the others.
 
     Raises:
         BenchError: an answer was not 2xx, or a prediction was not stored.
     """
     before, counted = stand.costs(), counters(stand)
-    load = drive(stand.url + path, bodies, connections=connections, seconds=seconds)
+    load = drive(stand.url + path, bodies, connections=connections, seconds=seconds, may_refuse=may_refuse)
     after, counts = stand.costs(), counters(stand) - counted
     stored = counts.pop("stored", 0)
     if stand.gateway_url and (counts.pop("lost", 0) or stored < load.requests * rows):

@@ -19,6 +19,7 @@ ECHO = "echo"
 ONE_PROCESS = "one process"
 RELAY = "relay"
 RELAY_OVER_HTTPX = "relay over httpx"
+RELAY_TO_MODELS = "relay over httpx to the model services"
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,26 @@ class Stands:
     def relay(self, *, over_httpx: bool = False) -> Stand:
         """The least that a gateway can do."""
         folder = self._folders.new()
-        services = [self._stack.enter_context(python("bench.constant", "/", folder)) for _ in range(2)]
-        churn, clv = services
+        churn, clv = (self._stack.enter_context(python("bench.constant", "/", folder)) for _ in range(2))
         extra = {"BENCH_CHURN_URL": churn.url, "BENCH_CLV_URL": clv.url}
         if not over_httpx:
             return self._reference(RELAY, "bench.relay", extra)
         return self._reference(RELAY_OVER_HTTPX, "bench.relay", {**extra, "BENCH_OVER_HTTPX": "1"})
+
+    def relay_to_models(self, question: str) -> Stand:
+        """The same over httpx, which asks the model services this whatever it was asked itself."""
+        folder = self._folders.new()
+        churn, clv = (
+            self._stack.enter_context(python(module, "/v2/health/ready", folder))
+            for module in ("telelink_churn", "telelink_clv")
+        )
+        extra = {
+            "BENCH_CHURN_URL": f"{churn.url}/v2/models/churn/infer",
+            "BENCH_CLV_URL": f"{clv.url}/v2/models/clv/infer",
+            "BENCH_OVER_HTTPX": "1",
+            "BENCH_QUESTION": question,
+        }
+        return self._reference(RELAY_TO_MODELS, "bench.relay", extra)
 
     def _reference(self, name: str, module: str, extra: Mapping[str, str] | None = None) -> Stand:
         process = self._stack.enter_context(python(module, "/readyz", self._folders.new(), extra=extra))

@@ -490,6 +490,55 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(postgresql):
     assert postgresql.server.password not in str(lines)
 
 
+@pytest.fixture
+def stranger(postgresql):
+    """Somebody whom the server lets in, and who may make no tables; the name is also the password."""
+    with postgresql.server.connect() as connection:
+        connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'stranger'")
+        yield "stranger"
+        connection.execute("DROP ROLE stranger")
+
+
+@needs_postgres
+@pytest.mark.parametrize(
+    ("user", "password", "database", "said"),
+    [
+        ("telelink", "wrong", None, "password authentication failed"),
+        ("telelink", "", None, "no password"),
+        ("nobody", None, None, "password authentication failed"),
+        ("telelink", None, "nothing", "does not exist"),
+        ("stranger", "stranger", None, "permission denied"),
+    ],
+)
+async def test_a_server_that_will_never_take_the_gateway_stops_the_start_with_one_line(
+    postgresql, stranger, user, password, database, said
+):
+    server = postgresql.server
+    secret = server.password if password is None else password
+    url = f"postgresql://{user}{secret and ':' + secret}@/{database or postgresql.name}?host={server.folder}"
+    with pytest.raises(StartupError, match=said) as refused:
+        async with open_history(PostgresStore(url), CollectorRegistry()):
+            pytest.fail("the block must not begin")
+    assert "\n" not in str(refused.value)
+    assert server.password not in str(refused.value)
+
+
+@needs_postgres
+async def test_a_server_that_does_not_take_the_gateway_any_more_is_waited_for_while_it_runs(postgresql):
+    server = postgresql.server
+    with server.connect() as connection:
+        async with running(postgresql) as history:
+            connection.execute("ALTER ROLE telelink PASSWORD 'another'")
+            try:
+                cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(cut, (postgresql.name,))
+                assert await add(history, rows({})) is False
+            finally:
+                connection.execute(f"ALTER ROLE telelink PASSWORD '{server.password}'")
+            await until_storing(history)
+            assert await add(history, rows({}))
+
+
 @needs_postgres
 async def test_a_lock_that_somebody_else_holds_costs_rows_until_it_is_let_go(postgresql):
     async with running(postgresql) as history:
@@ -508,12 +557,11 @@ async def test_the_password_may_be_given_apart_from_the_url(server):
     url = server.url(name, with_password=False)
     async with open_history(PostgresStore(url, password=SecretStr(server.password)), CollectorRegistry()) as history:
         assert history.is_storing
-    with structlog.testing.capture_logs() as lines:
-        wrong = PostgresStore(url, password=SecretStr("hunter2"))
-        async with open_history(wrong, CollectorRegistry()) as history:
-            assert not history.is_storing
-    assert "password authentication failed" in lines[0]["reason"]
-    assert "hunter2" not in str(lines)
+    wrong = PostgresStore(url, password=SecretStr("hunter2"))
+    with pytest.raises(StartupError, match="password authentication failed") as refused:
+        async with open_history(wrong, CollectorRegistry()):
+            pytest.fail("the block must not begin")
+    assert "hunter2" not in str(refused.value)
 
 
 @needs_postgres

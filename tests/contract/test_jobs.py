@@ -433,9 +433,10 @@ def test_a_value_that_cannot_be_costs_its_own_row_alone(client, clv):
     assert (error["line"], error["field"], error["code"]) == (3, "", "no_valid_answer")
 
 
-def test_customers_that_a_service_refuses_fail_alone(client, churn):
+@pytest.mark.parametrize("status", [422, 500])
+def test_customers_that_a_service_refuses_or_breaks_on_fail_alone(client, churn, status):
     valid = churn.infer
-    churn.infer = lambda request: (422, {}, b"{}") if 13 in column_of(request, "total_day_calls") else valid(request)
+    churn.infer = lambda request: (status, {}, b"{}") if 13 in column_of(request, "total_day_calls") else valid(request)
     try:
         customers = [a_customer(totalDayCalls=calls) for calls in (11, 12, 13, 14, 15)]
         job, address = finished(client, send(client, csv_of(customers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar, Final
@@ -59,6 +60,12 @@ _IDLE_IN_TRANSACTION_MS: Final = 1_500
 # As SQLite's patience with others who write.
 _LOCK_TIMEOUT_MS: Final = 1_000
 _READ_TIMEOUT_MS: Final = 30_000
+# What no waiting changes, in the words of the server: psycopg has no SQLSTATE of a connection that was not made.
+# One that says it in another language is waited for.
+_SETTLED: Final = re.compile(
+    r"FATAL: +(password authentication failed .*|.* does not exist|no pg_hba.conf entry .*|permission denied .*"
+    r"|.* is not permitted to log in)|(no password supplied)"
+)
 _COPY: Final = f"COPY predictions ({', '.join(ROW_COLUMNS)}) FROM STDIN"
 
 STATS: Final = """
@@ -108,10 +115,18 @@ class PostgresStore(SqlStore):
 
     def open(self) -> None:
         """See `Store.open`."""
-        self._connection = self._connect(timeout_ms=_WRITE_TIMEOUT_MS)
+        try:
+            self._connection = self._connect(timeout_ms=_WRITE_TIMEOUT_MS)
+        except psycopg.OperationalError as error:
+            if settled := _SETTLED.search(str(error)):
+                raise _unusable(settled[1] or settled[2]) from error
+            raise
         try:
             self._prepare()
             self._prove_it_can_be_written()
+        except psycopg.errors.InsufficientPrivilege as error:
+            self._connection.close()
+            raise _unusable(error.diag.message_primary or "permission denied") from error
         except BaseException:
             self._connection.close()
             raise
@@ -180,6 +195,10 @@ class PostgresStore(SqlStore):
             cells = [cell(row) for row in connection.execute(_in_its_words(latest), values)]
             days = [day_count(row) for row in connection.execute(_in_its_words(by_day), day_values)]
         return PortfolioReading(cells, days)
+
+
+def _unusable(why: str) -> StartupError:
+    return StartupError(f"history: PostgreSQL says: {why}; set TELELINK_HISTORY_URL, or its password")
 
 
 def _in_its_words(statement: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -117,6 +118,11 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             return
 
 
+def _copy_log(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # a reader stands in the way: next time
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
 @cache
 def _insert_statement(n_rows: int) -> str:
     return f"INSERT INTO predictions ({', '.join(ROW_COLUMNS)}) VALUES {', '.join([_PLACEHOLDERS] * n_rows)}"
@@ -142,6 +148,7 @@ class SqliteStore(SqlStore):
         self._is_suspect = False
         self._is_scrub_due = False
         self._n_changes = 0
+        self._copying: threading.Thread | None = None
 
     def open(self) -> None:
         """See `Store.open`."""
@@ -205,6 +212,7 @@ class SqliteStore(SqlStore):
 
     def close(self) -> None:
         """See `Store.close`."""
+        self._end_copying()
         with suppress(AttributeError, sqlite3.Error):
             self._connection.close()
         self._remove_orphans()
@@ -259,6 +267,7 @@ class SqliteStore(SqlStore):
     def scrub(self) -> None:
         """See `Store.scrub`. The log has the pages as they were; while somebody reads them, it is done later."""
         self._is_scrub_due = True
+        self._end_copying()
         with suppress(sqlite3.OperationalError):
             # Rows wait behind this: it is tried again soon, and not waited for.
             self._connection.execute("PRAGMA busy_timeout = 0")
@@ -269,13 +278,30 @@ class SqliteStore(SqlStore):
                 self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1e3:.0f}")
 
     def tidy_up(self) -> None:
-        """Copy SQLite's log into the file once it has grown by so many rows."""
+        """Copy SQLite's log into the file once it has grown by so many rows.
+
+        Another thread does it, which waits for the disk while this one goes on committing. What that adds to the log is
+        copied here when the other is done: little, and then the log begins anew.
+        """
         if self._is_scrub_due:
             self.scrub()
+        elif self._copying is not None:
+            if not self._copying.is_alive():
+                self._copying = None
+                _copy_log(self._connection)
         elif self._connection.total_changes - self._n_changes >= _ROWS_PER_LOG_COPY:
             self._n_changes = self._connection.total_changes
-            with suppress(sqlite3.Error):  # a reader stands in the way: next time
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._copying = threading.Thread(target=self._copy_meanwhile, name="history-log", daemon=True)
+            self._copying.start()
+
+    def _copy_meanwhile(self) -> None:
+        with suppress(sqlite3.Error), closing(self._connect_to_read()) as connection:
+            _copy_log(connection)
+
+    def _end_copying(self) -> None:
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            copying.join(_BUSY_TIMEOUT_S)
 
     def check(self) -> None:
         """See `Store.check`."""

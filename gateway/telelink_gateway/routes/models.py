@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, Val
 from telelink_gateway.claims import CLAIMED
 from telelink_gateway.predicting import Models
 from telelink_gateway.resources import Uses
-from telelink_gateway.upstream.client import ModelClient, ServiceState
+from telelink_gateway.upstream.client import ModelClient
+from telelink_gateway.upstream.status import ServiceState
 from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import ModelUnavailable, NotFound
 

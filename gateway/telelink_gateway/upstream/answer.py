@@ -121,6 +121,7 @@ class Answer(NamedTuple):
         metadata: of the version that answered.
         columns: values by output name, rounded, one for each customer; of the reasons as many as there are groups.
         invalid: rows that have a value which cannot be.
+        first: where in the columns the first of the customers is whom this answer is for.
     """
 
     model: str
@@ -128,11 +129,11 @@ class Answer(NamedTuple):
     metadata: ModelMetadata
     columns: Mapping[str, Sequence[Any]]
     invalid: frozenset[int] = frozenset()
+    first: int = 0
 
     def of_row(self, position: int) -> Answer:
         """The answer for one of the customers."""
-        columns = {name: values[position : position + 1] for name, values in self.columns.items()}
-        return Answer(self.model, self.version, self.metadata, columns)
+        return Answer(self.model, self.version, self.metadata, self.columns, first=position)
 
 
 def _out_of_order(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 Question = TypeVar("Question")
@@ -18,6 +20,8 @@ MAX_WAITING: Final = 2_048
 MAX_CALLS: Final = 8
 # A call that takes longer than this is a slow one, and no reason for others to wait for its end.
 PATIENCE_S: Final = 0.02
+# Whoever has no reply is told no later than this after the deadline: looking through all of them has its price.
+_EXPIRY_STEP_S: Final = 0.005
 # How much the last call counts in the usual time of a call.
 _WEIGHT: Final = 0.1
 
@@ -27,11 +31,8 @@ class _Waiting(Generic[Question, Reply]):
     question: Question
     deadline: float
     reply: asyncio.Future[Reply]
-    timer: asyncio.TimerHandle | None = field(default=None)
 
     def settle(self, reply: Reply) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
         if not self.reply.done():
             self.reply.set_result(reply)
 
@@ -59,9 +60,11 @@ class Batcher(Generic[Question, Reply]):
         self._refused = refused
         self._expired = expired
         self._waiting: deque[_Waiting[Question, Reply]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Sequence[_Waiting[Question, Reply]]] = {}
         self._is_starting = False
         self._patience: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expires_at = math.inf
         self._usual_call_s = 0.0
 
     def ask(self, question: Question, *, deadline: float) -> asyncio.Future[Reply]:
@@ -71,9 +74,10 @@ class Batcher(Generic[Question, Reply]):
         if len(self._waiting) >= MAX_WAITING:
             reply.set_result(self._refused())
             return reply
-        member = _Waiting(question, deadline, reply)
-        member.timer = loop.call_at(deadline, self._expire, member)
-        self._waiting.append(member)
+        self._waiting.append(_Waiting(question, deadline, reply))
+        # One timer for all: one for each costs more than all else that is done here.
+        if deadline < self._expires_at:
+            self._expire_at(deadline, loop)
         if not self._calls or len(self._waiting) >= MAX_QUESTIONS_PER_CALL:
             self._start_soon(loop)
         else:
@@ -108,7 +112,7 @@ class Batcher(Generic[Question, Reply]):
             if batch := self._next_batch(loop.time()):
                 # In a context of its own: a call belongs to no single request, whichever made it start.
                 call = loop.create_task(self._call(batch), context=Context())
-                self._calls.add(call)
+                self._calls[call] = batch
                 call.add_done_callback(self._ended, context=Context())
         if self._waiting:
             self._be_patient(loop)
@@ -119,7 +123,8 @@ class Batcher(Generic[Question, Reply]):
             member = self._waiting.popleft()
             if member.reply.done() or member.deadline - now < self._usual_call_s:
                 # Too late already: under overload the service's time goes to those who can still be answered.
-                self._expire(member)
+                if not member.reply.done():
+                    member.settle(self._expired())
             else:
                 batch.append(member)
         return batch
@@ -142,13 +147,29 @@ class Batcher(Generic[Question, Reply]):
                     member.reply.set_exception(error)
         self._usual_call_s += _WEIGHT * (min(loop.time() - started, PATIENCE_S) - self._usual_call_s)
 
-    def _expire(self, member: _Waiting[Question, Reply]) -> None:
-        if not member.reply.done():
-            member.settle(self._expired())
-        elif member.timer is not None:  # told already, or nobody waits any more
-            member.timer.cancel()
+    def _expire_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expires_at = deadline
+        self._expiry = loop.call_at(deadline, self._expire, context=Context())
+
+    def _expire(self) -> None:
+        """Tell those whose deadline is over, in the queue or in a call, and come back for the next."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._expiry, self._expires_at = None, math.inf
+        left = []
+        for member in chain(self._waiting, *self._calls.values()):
+            if member.reply.done():
+                continue
+            if member.deadline <= now:
+                member.settle(self._expired())
+            else:
+                left.append(member.deadline)
+        if left:
+            self._expire_at(max(min(left), now + _EXPIRY_STEP_S), loop)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
+        del self._calls[call]
         if self._waiting:
             self._start()

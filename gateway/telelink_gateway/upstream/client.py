@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import time
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -29,6 +26,7 @@ from telelink_gateway.upstream.metadata import checked_metadata
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.probing import Prober
 from telelink_gateway.upstream.retry import RetryBudget
+from telelink_gateway.upstream.status import CallLog, Said, ServiceState, ServiceStatus
 from telelink_shared.customer import EXAMPLE, Customer, row_of
 from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata, ServerMetadata
 from telelink_shared.problem import ModelUnavailable
@@ -48,7 +46,6 @@ _FAIR_S_PER_ROW: Final = 0.001
 _ROWS_PER_EXPLAINED: Final = 2 ** len(GROUP_NAMES)
 # A service has one version at a time, and a second while it is replaced.
 _MAX_VERSIONS: Final = 8
-_N_LATENCIES: Final = 1_000
 _JSON: Final = {"content-type": "application/json"}
 _KEEP: Final[Mapping[str, str]] = {}
 _CLOSE: Final[Mapping[str, str]] = {"connection": "close"}
@@ -61,67 +58,25 @@ _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
 
-ServiceState = Literal["ready", "not ready", "unreachable"]
-
 log = structlog.get_logger()
 
 
-class LastError(NamedTuple):
-    """What went wrong last, and when."""
-
-    code: FailureCode
-    at: datetime
-
-
-class _Said(NamedTuple):
-    """What a service says of itself."""
-
-    state: ServiceState
-    version: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """A model service as the gateway sees it now.
-
-    Attributes:
-        latency_ms, latency_p99_ms: median and 99th percentile of the last thousand calls that were answered.
-        n_calls: how many these are.
-        notes: what must be said wherever a figure of this model is shown.
-    """
-
-    name: str
-    state: ServiceState
-    address: str
-    model: str
-    version: str | None
-    latency_ms: float | None
-    latency_p99_ms: float | None
-    n_calls: int
-    breaker: State
-    last_error: FailureCode | None
-    last_error_at: datetime | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it can answer."""
-        return self.state == "ready"
-
-
 class Refused(Exception):
-    """The service will not take these customers (a status of the 400s): asking again, or another, will not help."""
+    """The service does not take one of these customers, and is well: asking again, or another, will not help."""
 
 
 class _Call(NamedTuple):
-    """What is asked in one call, by when (on the event loop's clock), and for which request."""
+    """What is asked in one call, by when (on the event loop's clock), and for which request.
+
+    Attributes:
+        is_probe: asked for nobody, so no further call is made for its sake.
+    """
 
     inputs: Inputs
     outputs: tuple[Expected, ...]
     headers: Mapping[str, str]
     deadline: float
-    may_be_repeated: bool = True
+    is_probe: bool = False
 
 
 @cache
@@ -172,9 +127,8 @@ class ModelClient:
     _retries: RetryBudget = field(default_factory=RetryBudget, init=False)
     _metadata: dict[str, ModelMetadata] = field(default_factory=dict, init=False)
     _latest: ModelMetadata | None = field(default=None, init=False)
-    _latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_N_LATENCIES), init=False)
-    _last_error: LastError | None = field(default=None, init=False)
-    _said: _Said | None = field(default=None, init=False)
+    _calls: CallLog = field(default_factory=CallLog, init=False)
+    _said: Said | None = field(default=None, init=False)
     _said_at: float = field(default=0.0, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -206,7 +160,7 @@ class ModelClient:
 
         Raises:
             ModelUnavailable: no valid answer by the deadline, or the service is not asked at the moment.
-            Refused: the service is well, but does not take one of the customers.
+            Refused: the service is well, but does not take one of the customers, or breaks on it.
         """
         ticket = self.breaker.admit()
         if ticket is None:
@@ -222,7 +176,7 @@ class ModelClient:
         """One call that no customer waits for."""
         deadline = asyncio.get_running_loop().time() + _PROBE_TIMEOUT_S
         try:
-            await self._judged(ticket, _Call(_probe_inputs(), self.expected, {}, deadline, may_be_repeated=False))
+            await self._judged(ticket, _Call(_probe_inputs(), self.expected, {}, deadline, is_probe=True))
         except Failure as failure:
             self._failed(failure.code, str(failure), "")
         except Refused:  # an answer of its own
@@ -261,7 +215,7 @@ class ModelClient:
             took_s = time.perf_counter() - started
             self.metrics.ended(self.service, outcome, took_s)
             if outcome == "ok":
-                self._latencies_s.append(took_s)
+                self._calls.answered(took_s)
             self.breaker.record(ticket, is_well, loop.time())
 
     async def _ask(self, call: _Call) -> Answer:
@@ -281,7 +235,7 @@ class ModelClient:
                 raise
             if failure.code != "version":
                 self._endpoints.avoid(base, loop.time())
-            if not (call.may_be_repeated and self._retries.spend()):
+            if call.is_probe or not self._retries.spend():
                 raise
             self.metrics.retries.labels(self.service, failure.code).inc()
         return await self._ask_at(await self._endpoints.pick(loop.time(), not_this=base), call)
@@ -306,6 +260,8 @@ class ModelClient:
             body,
             limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
         )
+        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and await self._answers_another(base, call):
+            raise Refused
         if reply.status != HTTPStatus.OK:
             self._give_up(reply)
         message = _message(reply)
@@ -321,6 +277,16 @@ class ModelClient:
         # Asked of the one that answered: behind another address there may be another version.
         metadata = self._metadata.get(version) or await self._describe(base, call.headers, version)
         return Answer(self.model, version, metadata, columns, invalid)
+
+    async def _answers_another(self, base: str, call: _Call) -> bool:
+        """Whether it does answer what a probe asks, by the same deadline: then the fault is with these customers."""
+        if call.is_probe:
+            return False
+        try:
+            await self._ask_at(base, call._replace(inputs=_probe_inputs(), outputs=self.expected, is_probe=True))
+        except (Failure, Refused):
+            return False
+        return True
 
     def _give_up(self, reply: Reply) -> None:
         if reply.status in _REFUSALS:
@@ -402,7 +368,7 @@ class ModelClient:
         )
 
     def _failed(self, code: FailureCode, reason: str, request_id: str) -> None:
-        self._last_error = LastError(code, datetime.now(UTC))
+        self._calls.failed(code)
         log.warning("model service failed", upstream=self.service, code=code, reason=reason, request_id=request_id)
 
     def _breaker_changed(self, state: State) -> None:
@@ -419,24 +385,11 @@ class ModelClient:
                 self._said = await self._ask_status()
                 self._said_at = time.monotonic()
             said = self._said
-        taken_s = sorted(self._latencies_s)
-        code, at = self._last_error or (None, None)
-        return ServiceStatus(
-            self.service,
-            said.state,
-            self.url,
-            self.model,
-            said.version,
-            _quantile_ms(taken_s, 0.5),
-            _quantile_ms(taken_s, 0.99),
-            len(taken_s),
-            self.breaker.state,
-            code,
-            at,
-            said.notes,
+        return self._calls.status(
+            said, name=self.service, address=self.url, model=self.model, breaker=self.breaker.state
         )
 
-    async def _ask_status(self) -> _Said:
+    async def _ask_status(self) -> Said:
         state: ServiceState = "unreachable"
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
@@ -446,18 +399,13 @@ class ModelClient:
                 state = "not ready"
                 metadata = await self._describe(base, {})
                 notes = tuple(map(str, metadata.parameters.get("notes", ())))
-                return _Said("ready" if reply.status == HTTPStatus.OK else state, metadata.versions[-1], notes)
+                return Said("ready" if reply.status == HTTPStatus.OK else state, metadata.versions[-1], notes)
         except TimeoutError:
             state = "unreachable"
             self._failed("timeout", "no state within a second", "")
         except Failure as failure:
             self._failed(failure.code, str(failure), "")
-        return _Said(state)
-
-
-def _quantile_ms(taken_s: Sequence[float], level: float) -> float | None:
-    """The least of the sorted times that so large a share is not above."""
-    return round(taken_s[math.ceil(level * len(taken_s)) - 1] * 1e3, 3) if taken_s else None
+        return Said(state)
 
 
 def _fair_s(call: _Call) -> float:

@@ -19,7 +19,7 @@ FailureCode = Literal[
     "schema",  # built for another input schema
     "rows",  # an output is missing, or has another number of rows
     "values",  # a value that cannot be
-    "refused",  # the service will not take the customers
+    "refused",  # the service will not take the customers, or breaks on them alone
 ]
 
 RETRIED: Final[frozenset[FailureCode]] = frozenset({"connect", "reset", "draining", "version"})

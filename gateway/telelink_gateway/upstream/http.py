@@ -119,9 +119,10 @@ class Http:
                 content=content,
                 extensions=extensions,
             )
-            # All of them are ours; else httpx finds out by decoding each of them, again for each that is read.
+            # Else httpx finds out by decoding all of them.
             request.headers.encoding = "ascii"
             response = await self._transport.handle_async_request(request)
+            response.headers.encoding = "latin-1"
             try:
                 body = await _body(response, limit_bytes)
                 status = response.status_code

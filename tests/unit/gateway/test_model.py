@@ -12,6 +12,7 @@ from support.stub_model import StubModel, column_of
 from telelink_gateway.predicting import CHURN_OUTPUTS
 from telelink_gateway.upstream.answer import Answer, inputs_of
 from telelink_gateway.upstream.batching import MAX_CALLS, MAX_QUESTIONS_PER_CALL, MAX_WAITING
+from telelink_gateway.upstream.breaker import MIN_CALLS
 from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
 from telelink_gateway.upstream.http import Http
 from telelink_gateway.upstream.model import Model
@@ -27,7 +28,7 @@ class Service:
 
     Attributes:
         calls: the tenures of each call.
-        refuses: whether a call with these tenures gets 422.
+        refuses: whether a call with these tenures gets `refusal`.
         says: in place of the answer for a customer of that tenure.
         status: of every reply that is no refusal.
     """
@@ -35,6 +36,7 @@ class Service:
     def __init__(self):
         self.calls = []
         self.refuses = lambda _tenures: False
+        self.refusal = 422
         self.says = {}
         self.status = 200
         self.is_open = asyncio.Event()
@@ -49,7 +51,7 @@ class Service:
         self.calls.append(tenures)
         await self.is_open.wait()
         if self.refuses(tenures):
-            return httpx.Response(422, json={})
+            return httpx.Response(self.refusal, json={})
         probabilities = [self.says.get(tenure, tenure / 1e4) for tenure in tenures]
         _, _, body = self._stub.valid_infer(message, {"churn_probability": probabilities})
         return httpx.Response(self.status, content=body)
@@ -75,6 +77,20 @@ async def model(service, registry):
     )
 
 
+@pytest.fixture(params=[422, 500])
+def refusal(request, service):
+    service.refusal = request.param
+    return request.param
+
+
+def calls_for(n_refused, refusal):
+    """The most calls that may be made where so many of them are refused: two halves for each but those of one customer.
+
+    After a 500 there is one more, which shows that the service is well.
+    """
+    return 1 + 2 * n_refused + (n_refused if refusal == 500 else 0)
+
+
 def row(tenure):
     return row_of(Customer.model_validate(a_customer(accountLength=tenure)))
 
@@ -87,7 +103,7 @@ async def asked(model, tenures, *, within_s=10.0):
 
 def told(answer):
     """The probability, or the problem's class."""
-    return answer.columns["churn_probability"][0] if isinstance(answer, Answer) else type(answer)
+    return answer.columns["churn_probability"][answer.first] if isinstance(answer, Answer) else type(answer)
 
 
 def all_but(tenures, bad, problem=ModelUnavailable):
@@ -99,16 +115,15 @@ async def test_each_customer_of_a_call_gets_the_own_answer(model, service):
     answers = await asked(model, range(FULL))
     assert service.calls == [[*map(float, range(FULL))]]
     assert [*map(told, answers)] == all_but(range(FULL), ())
-    assert {len(values) for answer in answers for values in answer.columns.values()} == {1}
 
 
 @pytest.mark.parametrize("poison", [0, 1, 31, 32, FULL - 1])
-async def test_a_customer_that_the_service_refuses_harms_no_other(model, service, poison):
+async def test_a_customer_that_the_service_refuses_or_breaks_on_harms_no_other(model, service, refusal, poison):
     service.refuses = lambda tenures: poison in tenures
     answers = await asked(model, range(FULL))
     assert [*map(told, answers)] == all_but(range(FULL), {poison})
-    # Halving 64 customers six times, with two calls for each time.
-    assert len(service.calls) <= 1 + 2 * 6 + 1
+    # 64 customers are halved six times.
+    assert len(service.calls) <= calls_for(7, refusal)
 
 
 @pytest.mark.parametrize("n_customers", [1, 2, 3, FULL])
@@ -121,11 +136,43 @@ async def test_a_service_that_refuses_everything_is_asked_twice_for_each_custome
 
 
 @pytest.mark.parametrize("poison", [{0, FULL - 1}, {31, 32}, {5, 6}, set(range(0, FULL, 7))], ids=str)
-async def test_several_customers_that_the_service_refuses_harm_no_other_wherever_they_are(model, service, poison):
+async def test_several_such_customers_harm_no_other_wherever_they_are(model, service, refusal, poison):
     service.refuses = lambda tenures: not poison.isdisjoint(tenures)
     answers = await asked(model, range(FULL))
     assert [*map(told, answers)] == all_but(range(FULL), poison)
-    assert len(service.calls) <= 2 * FULL - 1
+    assert len(service.calls) <= min(
+        2 * FULL - 1 + (FULL if refusal == 500 else 0), calls_for(7 * len(poison), refusal)
+    )
+
+
+async def test_a_customer_that_the_service_breaks_on_opens_no_breaker_however_often_it_comes(model, service):
+    service.refuses, service.refusal = lambda tenures: 7 in tenures, 500
+    for customers in ([7], [7, 8], [7], [6, 7, 8, 9]) * 10:
+        answers = await asked(model, customers)
+        assert [*map(told, answers)] == all_but(customers, {7})
+    assert model.client.breaker.state == "closed"
+
+
+async def test_a_service_that_breaks_on_everybody_is_asked_once_more_for_each_call_and_then_no_longer(model, service):
+    service.refuses, service.refusal = lambda _tenures: True, 500
+    for _ in range(MIN_CALLS):
+        assert model.client.breaker.state == "closed"
+        assert {told(answer) for answer in await asked(model, range(FULL))} == {ModelUnavailable}
+    assert model.client.breaker.state == "open"
+    assert len(service.calls) == 2 * MIN_CALLS
+    assert {told(answer) for answer in await asked(model, range(FULL))} == {ModelUnavailable}
+    assert len(service.calls) == 2 * MIN_CALLS
+
+
+async def test_a_service_that_dies_while_the_customer_is_looked_for_is_asked_for_no_more_than_the_halves(
+    model, service
+):
+    service.refuses, service.refusal = lambda tenures: 0 in tenures or len(service.calls) > 6, 500
+    answers = await asked(model, range(FULL))
+    assert {told(answer) for answer in answers} == {ModelUnavailable}
+    # Three pairs that began while it lived; then the halves that were still to come, until the breaker opens.
+    assert len(service.calls) <= 6 + 2 * MIN_CALLS
+    assert model.client.breaker.state == "open"
 
 
 async def test_no_half_is_asked_for_after_the_deadline(model, service):
@@ -146,14 +193,14 @@ async def test_an_impossible_value_for_one_customer_harms_no_other_and_costs_no_
     assert len(service.calls) == 1
 
 
-async def test_many_at_once_are_answered_all_or_none(model, service):
+async def test_many_at_once_are_answered_all_or_none(model, service, refusal):
     deadline = asyncio.get_running_loop().time() + 10
     inputs = inputs_of([row(tenure) for tenure in range(3)])
     answer = await model.ask_many(inputs, deadline=deadline)
     assert answer.columns["churn_probability"] == [0.0, 0.0001, 0.0002]
     service.says = {1: None}
     assert told(await model.ask_many(inputs, deadline=deadline)) is ModelUnavailable
-    service.says, service.refuses = {}, lambda _tenures: True
+    service.says, service.refuses = {}, lambda tenures: 1 in tenures
     assert told(await model.ask_many(inputs, deadline=deadline)) is ModelUnavailable
 
 
@@ -163,7 +210,7 @@ async def test_when_the_call_fails_each_customer_has_a_problem_of_the_own(model,
     assert [*map(type, problems)] == [ModelUnavailable] * 3
     assert len(set(map(id, problems))) == 3
     assert all(problem.retry_after_s for problem in problems)
-    assert len(service.calls) == 1
+    assert len(service.calls) == 2
 
 
 async def test_a_customer_is_answered_by_the_own_deadline_however_long_others_of_the_call_wait(model, service):

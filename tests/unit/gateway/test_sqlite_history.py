@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -11,8 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from support.builders import ROOT, a_customer, with_usage
 from support.history import ROW, add, add_once, kept, rows, until_storing
+from telelink_gateway.history import sqlite
 from telelink_gateway.history.history import open_history
 from telelink_gateway.history.sqlite import SqliteStore
+from telelink_gateway.history.store import Group
 from telelink_shared.customer import COLUMNS, Customer, row_of
 from telelink_shared.problem import HistoryUnavailable
 from telelink_shared.web.startup import StartupError
@@ -151,6 +154,7 @@ _OPEN = """
 import sys
 from pathlib import Path
 from telelink_gateway.history.sqlite import SqliteStore
+from telelink_gateway.history.store import Group
 print("ready", flush=True)
 for line in sys.stdin:
     store = SqliteStore(Path(line.rstrip()))
@@ -351,3 +355,30 @@ async def test_a_folder_that_cannot_be_made_stops_the_start_with_one_line(tmp_pa
     reason = await refusal(tmp_path / "file" / "history.db")
     assert "TELELINK_HISTORY_URL" in reason
     assert "\n" not in reason
+
+
+def times_begun(path):
+    """How often the log has begun anew, as its header says."""
+    header = path.with_name(f"{path.name}-wal").read_bytes()[:32]
+    return int.from_bytes(header[12:16], "big")
+
+
+def test_the_log_is_copied_beside_the_commits_and_begins_anew(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_ROWS_PER_LOG_COPY", 1)
+    store = SqliteStore(path)
+    store.open()
+    try:
+        store.commit([Group(rows({}))])
+        before = times_begun(path)
+        store.tidy_up()
+        for thread in threading.enumerate():
+            if thread.name == "history-log":
+                thread.join()
+        store.commit([Group(rows({}, prediction_id="p2"))])
+        store.tidy_up()
+        store.commit([Group(rows({}, prediction_id="p3"))])
+        # Once for what the other thread copied, once for what came after it.
+        assert times_begun(path) == before + 2
+        assert stored(path) == [("p1", 0), ("p2", 0), ("p3", 0)]
+    finally:
+        store.close()

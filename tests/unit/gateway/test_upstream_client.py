@@ -16,9 +16,10 @@ from support.stub_model import StubModel
 from telelink_gateway.predicting import CLV_OUTPUTS
 from telelink_gateway.upstream import breaker
 from telelink_gateway.upstream.answer import Answer, Inputs
-from telelink_gateway.upstream.client import ModelClient, Refused, _quantile_ms
+from telelink_gateway.upstream.client import ModelClient, Refused
 from telelink_gateway.upstream.http import Http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.upstream.status import quantile_ms
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN
 from telelink_shared.problem import ModelUnavailable
@@ -294,7 +295,7 @@ async def test_no_call_is_made_a_third_time(client, service, code):
 
 @pytest.mark.parametrize(
     "reply",
-    [httpx.Response(500), httpx.Response(503), httpx.Response(307, headers={"Location": "/"}), httpx.Response(200)],
+    [httpx.Response(502), httpx.Response(503), httpx.Response(307, headers={"Location": "/"}), httpx.Response(200)],
     ids=repr,
 )
 async def test_an_answer_of_whatever_kind_is_not_asked_for_twice(client, service, reply):
@@ -567,8 +568,8 @@ async def test_what_went_wrong_last_is_told_as_a_code_and_a_time(client, service
 
 def test_quantiles_are_times_that_occurred():
     taken_s = [each / 1_000 for each in range(1, 101)]
-    assert (_quantile_ms(taken_s, 0.5), _quantile_ms(taken_s, 0.99)) == (50.0, 99.0)
-    assert (_quantile_ms(taken_s[:1], 0.5), _quantile_ms(taken_s[:1], 0.99), _quantile_ms([], 0.5)) == (1.0, 1.0, None)
+    assert (quantile_ms(taken_s, 0.5), quantile_ms(taken_s, 0.99)) == (50.0, 99.0)
+    assert (quantile_ms(taken_s[:1], 0.5), quantile_ms(taken_s[:1], 0.99), quantile_ms([], 0.5)) == (1.0, 1.0, None)
 
 
 async def test_the_latency_is_that_of_calls_that_were_answered(open_client, service):
