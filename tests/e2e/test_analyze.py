@@ -152,27 +152,18 @@ def test_without_a_gateway_what_was_entered_stays_and_the_page_says_what_to_do(v
     expect(page.locator("#services")).to_contain_text("gateway: unreachable", timeout=15_000)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_state_has_a_form_that_all_can_use(visit, site, scheme):
-    page = visit(f"{site}/#/analyze")
-    page.emulate_media(color_scheme=scheme)
-    expect(page.get_by_role("button", name="Predict")).to_be_visible()
-    found = {"empty": faults_of(page)}
-    predict(page)
-    expect(page.locator(".field-error:not(:empty)")).to_have_count(11)
-    found["errors"] = faults_of(page)
+def test_it_fits_every_screen(page):
     answered(page, "At risk")
     for title in ("Reasons for the value", "What if…"):
         page.get_by_text(title).click()
     expect(page.locator(".suggestions li").first).to_be_visible()
     page.locator("#what-if-customerServiceCalls").fill("1")
     expect(page.locator(".trial-result table")).to_be_visible()
-    found["answer"] = faults_of(page)
+    assert faults_of(page) == []
     for width in (360, 768, 1280, 3840):
         page.set_viewport_size({"width": width, "height": 800})
         assert_fits_and_can_be_read(page, width)
-        keep_picture(page, f"analyze-{scheme}-{width}")
-    assert found == {"empty": [], "errors": [], "answer": []}
+        keep_picture(page, f"analyze-{width}")
 
 
 def test_the_first_answer_is_there_within_a_second(page):

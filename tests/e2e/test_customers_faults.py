@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from support.browser import needs_browser
 from support.builders import with_usage
 from support.nginx import needs_nginx
-from support.page import HOSTILE, assert_nothing_ran, faults_of, keep_picture
+from support.page import HOSTILE, assert_nothing_ran, faults_of, keep_picture, tab_to
 from support.servers import churn_service, gateway
 
 pytestmark = [needs_nginx, needs_browser]
@@ -142,34 +142,27 @@ def test_what_has_ended_without_a_result_can_be_removed_and_an_address_may_ask_f
 def test_all_of_it_can_be_done_without_a_mouse(customers):
     page, keys = customers, customers.keyboard
 
-    def tab_to(what, most=25):
-        for _ in range(most):
-            keys.press("Tab")
-            if page.evaluate("what => document.activeElement.matches(what)", what):
-                return
-        raise AssertionError(f"{what} cannot be reached")
-
     rows = several(120)
     for row in rows:
         row["length"] = row.pop("accountLength")
     rows[7]["state"] = "ZZ"
     with page.expect_file_chooser() as chooser:
-        tab_to('input[type="file"]')
+        tab_to(page, 'input[type="file"]')
         keys.press("Enter")
     chooser.value.set_files(file_of(as_csv(rows)))
     expect(page.get_by_role("heading", name="Which column is what?")).to_be_focused()
-    tab_to('[name="accountLength"]')
+    tab_to(page, '[name="accountLength"]')
     keys.press("l")
     expect(page.locator('[name="accountLength"]')).to_have_value("length")
-    tab_to('[type="submit"]')
+    tab_to(page, '[type="submit"]')
     keys.press("Enter")
     expect_customers(page)
     expect(page.get_by_role("heading", name="list.csv")).to_be_focused()
     expect(page.locator("[data-said]")).to_contain_text("1 row with errors")
-    tab_to(".faults summary")
+    tab_to(page, ".faults summary")
     keys.press("Enter")
     expect(page.locator(".faults tbody td").first).to_have_text("9")
-    tab_to('[data-step="next"]')
+    tab_to(page, '[data-step="next"]')
     keys.press("Enter")
     expect(page.locator(".customers-table tbody td").first).to_have_text("51")
     expect(page.locator('[data-step="next"]')).to_be_focused()

@@ -11,8 +11,6 @@ from support.nginx import needs_nginx
 from support.page import HOSTILE, answered, assert_nothing_ran, faults_of, fill_in, fill_with, keep_picture, predict
 
 pytestmark = [needs_nginx, needs_browser]
-# Over nginx, compressed, for Analyze.
-MOST_BYTES = 150_000
 
 
 def test_each_view_has_an_address_a_title_and_a_way_back(page):
@@ -90,17 +88,6 @@ def test_colours_follow_the_system_until_others_are_chosen(page):
     page.reload()
     expect(button).to_have_attribute("aria-pressed", "false")
     assert page.evaluate(colour) == light
-
-
-def test_the_first_look_is_small_and_has_no_charts(visit, site):
-    page = visit(site)
-    expect(page.get_by_role("button", name="Predict")).to_be_visible()
-    loaded = page.evaluate(
-        """[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
-        .map(({name, transferSize}) => [name, transferSize])"""
-    )
-    assert sum(size for _, size in loaded) <= MOST_BYTES, loaded
-    assert not [name for name, _ in loaded if "chart" in name]
 
 
 def test_without_motion_nothing_moves(page):

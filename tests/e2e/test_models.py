@@ -2,12 +2,11 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from support.browser import needs_browser
 from support.nginx import needs_nginx
-from support.page import assert_fits_and_can_be_read, faults_of, keep_picture
+from support.page import faults_of
 from support.servers import clv_service
 
 pytestmark = [needs_nginx, needs_browser]
@@ -105,14 +104,3 @@ def test_a_card_with_markup_in_it_runs_nothing(visit, site):
     expect(page.locator('[data-field="card"] li')).to_have_text(hostile)
     assert page.locator("#view img").count() == 0
     assert page.evaluate("window.ran") is None
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
-def test_it_fits_can_be_read_and_axe_finds_nothing(visit, site, width, scheme):
-    page = opened(visit, site, "?variant=day")
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
-    page.get_by_text("The whole model card").click()
-    assert_fits_and_can_be_read(page, width)
-    assert faults_of(page) == []
-    keep_picture(page, f"models-{width}-{scheme}")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from support.browser import needs_browser
 from support.builders import some_customers
 from support.nginx import needs_nginx
-from support.page import assert_fits_and_can_be_read, faults_of, keep_picture
+from support.page import faults_of
 
 pytestmark = [needs_nginx, needs_browser]
 
@@ -157,15 +157,3 @@ def test_it_speaks_spanish(visit, filled):
     page.locator("#language").select_option("es")
     expect(page.get_by_role("heading", name="Previsión de ingresos")).to_be_visible()
     expect(page.locator(".assumptions")).to_contain_text("La probabilidad de baja se toma como la de irse en 12 meses.")
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
-def test_it_fits_can_be_read_and_axe_finds_nothing(visit, filled, width, scheme):
-    page = opened(visit, filled, "?fields=shown")
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
-    for details in page.locator("#view summary").all():
-        details.click()
-    assert_fits_and_can_be_read(page, width)
-    assert faults_of(page) == []
-    keep_picture(page, f"portfolio-{width}-{scheme}")

@@ -113,6 +113,58 @@ def answered(page: Page, example: str = "High value") -> None:
     page.locator("#result .answer").wait_for()
 
 
+# What the Tab key is to stop at, in this order, by name; of a group of radio buttons it stops at one.
+_STOPS = """() => {
+  const seen = new Set();
+  window.stops = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+    .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.disabled)
+    .filter(({ type, name }) => type !== 'radio' || (!seen.has(name) && seen.add(name)));
+  return window.stops.map((each) => each.id || each.outerHTML.slice(0, 100));
+}"""
+# Where the focus is among them (-1: elsewhere; null: nowhere), and whether that can be seen.
+_STOOD_ON = """() => {
+  const each = document.activeElement;
+  if (each === document.body) return null;
+  // The input of a file, or of a choice, lies unseen over what shows its ring.
+  const ringed = [each, each.closest('.file-button, .choices label'), each.nextElementSibling].filter(Boolean);
+  const { top, bottom } = each.getBoundingClientRect();
+  const at = window.stops.findIndex((one) => one === each || (one.type === 'radio' && one.name === each.name));
+  return [at, bottom > 0 && top < innerHeight && ringed.some((one) => {
+    const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
+    return (outlineStyle !== 'none' && outlineWidth !== '0px') || boxShadow !== 'none';
+  })];
+}"""
+
+
+def assert_tab_stops_everywhere(page: Page) -> None:
+    """After the link that skips all this, Tab comes to all that can be used, in order, and shows where it is."""
+    page.locator(".skip-link").focus()
+    names = page.evaluate(_STOPS)
+    stops, seen = [0], {0}
+    for _ in range(3 * len(names)):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(_STOOD_ON)
+        if stop is None:
+            break
+        at, is_seen = stop
+        # A field for a date has several stops of its own; the browser rings the last itself.
+        if at != stops[-1]:
+            stops.append(at)
+        if is_seen:
+            seen.add(at)
+    assert stops == [*range(len(names))], ([name for at, name in enumerate(names) if at not in stops], stops)
+    assert seen == set(stops), [name for at, name in enumerate(names) if at not in seen]
+
+
+def tab_to(page: Page, what: str, most: int = 40) -> None:
+    """Press Tab until an element that the selector matches has the focus."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("what => document.activeElement.matches(what)", what):
+            return
+    raise AssertionError(f"{what} cannot be reached")
+
+
 def faults_of(page: Page) -> list[str]:
     """What axe-core has to say against the page as it is now: each rule with the first element it is about."""
     if not page.evaluate("'axe' in window"):

@@ -7,9 +7,6 @@ import { recall, remember } from './remembered.js';
 import { address, parseRoute, writeAddress } from './router.js';
 import { VIEWS } from './views.js';
 
-// What comes at once needs no word of waiting.
-const LOADING_AFTER_MS = 150;
-
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
 
@@ -61,9 +58,8 @@ export function startFrame(store, redraw) {
 
   function leave() {
     shown.leaving?.abort();
-    clearTimeout(shown.waiting);
     shown = { name: null };
-    middle.replaceChildren();
+    draw(middle, loading());
   }
 
   async function show(name, params, { isMove }) {
@@ -74,19 +70,16 @@ export function startFrame(store, redraw) {
     draw(byId('views'), navigation(name));
     const view = VIEWS.find((each) => each.name === name);
     document.title = `${t(view ? `view.${name}` : 'frame.no-view')} · TeleLink Customer Analytics`;
-    mine.waiting = setTimeout(() => draw(middle, loading()), LOADING_AFTER_MS);
     try {
       if (!view) throw Object.assign(new Error(t('frame.no-view-text')), { title: t('frame.no-view') });
       const [module] = await Promise.all([view.load(), loadStyles(name)]);
       if (shown !== mine) return;
-      clearTimeout(mine.waiting);
       const place = {
         root: middle, store, params, signal: leaving.signal, write: (state, options) => writeAddress(name, state, options),
       };
       middle.replaceChildren();
       mine.update = module.show(place)?.update;
     } catch (error) {
-      clearTimeout(mine.waiting);
       if (shown !== mine) return;
       draw(middle, failure(error.title ? error : { title: t('frame.failed'), message: t('frame.failed-text') }, { level: 1 }));
       if (!error.title) console.error(error);

@@ -38,3 +38,15 @@ export function draw(element, content) {
   template.innerHTML = content.markup;
   element.replaceChildren(template.content);
 }
+
+/**
+ * Draw links or buttons anew; whoever stood on one stands on the one in its place.
+ * @param {Element} element
+ * @param {SafeHtml} content
+ */
+export function redraw(element, content) {
+  const stops = () => [...element.querySelectorAll('a, button')];
+  const at = stops().indexOf(document.activeElement);
+  draw(element, content);
+  stops()[at]?.focus();
+}

@@ -9,7 +9,7 @@ export const LANGUAGES = { en: 'English', es: 'Español' };
 const CATALOGUES = { en: () => import('./texts/en.js'), es: () => import('./texts/es.js') };
 
 let texts = {};
-let current = { code: 'en', locale: 'en-US', plural: new Intl.PluralRules('en-US') };
+let current = { code: 'en', locale: 'en-US', plural: new Intl.PluralRules('en-US'), number: new Intl.NumberFormat('en-US') };
 
 /**
  * The language to begin with: what was chosen here, else what the browser asks for, else English.
@@ -33,7 +33,7 @@ const wanted = () => globalThis.navigator?.languages ?? [];
 export async function speak(code = languageFor(recall('language'), wanted())) {
   texts = (await CATALOGUES[code]()).default;
   const locale = localeFor(code, wanted());
-  current = { code, locale, plural: new Intl.PluralRules(locale) };
+  current = { code, locale, plural: new Intl.PluralRules(locale), number: new Intl.NumberFormat(locale) };
 }
 
 /** The same, and for the next visit too. @param {string} code */
@@ -64,7 +64,7 @@ export const has = (key) => key in texts;
  */
 export function tn(key, count, values = {}) {
   const form = has(`${key}.${current.plural.select(count)}`) ? current.plural.select(count) : 'other';
-  return t(`${key}.${form}`, { count: new Intl.NumberFormat(current.locale).format(count), ...values });
+  return t(`${key}.${form}`, { count: current.number.format(count), ...values });
 }
 
 /** A word of the API in the page's language; one that the catalogue does not know stays as it is. */

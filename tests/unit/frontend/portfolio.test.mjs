@@ -2,12 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { bar } from '../../../frontend/site/js/components/bar.js';
-import { lastDays } from '../../../frontend/site/js/views/portfolio.js';
+import { lastDays, lastMonth } from '../../../frontend/site/js/views/portfolio.js';
 
 test('the last days end today and are counted by UTC', () => {
   const late = new Date('2026-03-01T23:59:00Z');
   assert.deepEqual(lastDays(1, late), { from: '2026-03-01', to: '2026-03-01' });
   assert.deepEqual(lastDays(30, late), { from: '2026-01-31', to: '2026-03-01' });
+});
+
+test('the last month is a whole one, also across the turn of a year', () => {
+  assert.deepEqual(lastMonth(new Date('2026-03-31T23:59:00Z')), { from: '2026-02-01', to: '2026-02-28' });
+  assert.deepEqual(lastMonth(new Date('2026-01-01T00:00:00Z')), { from: '2025-12-01', to: '2025-12-31' });
 });
 
 test('a bar is never longer than its track', () => {

@@ -28,6 +28,8 @@ function library() {
  */
 export async function drawChart(canvas, configuration, signal) {
   const Chart = await library();
+  // One at a time, so that the page answers in between.
+  await new Promise((resolve) => { setTimeout(resolve); });
   const watcher = new MutationObserver(redraw);
   const dark = matchMedia('(prefers-color-scheme: dark)');
   let chart;
@@ -47,9 +49,8 @@ export async function drawChart(canvas, configuration, signal) {
       return style.color;
     };
     const { defaults } = Chart;
-    Object.assign(defaults, { color: colour('--quiet'), borderColor: colour('--line'), maintainAspectRatio: false });
+    Object.assign(defaults, { color: colour('--quiet'), borderColor: colour('--line'), maintainAspectRatio: false, animation: false });
     defaults.font.family = style.fontFamily;
-    if (matchMedia('(prefers-reduced-motion: reduce)').matches) defaults.animation = false;
     chart = new Chart(canvas, configuration(colour));
   }
 

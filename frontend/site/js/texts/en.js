@@ -28,8 +28,8 @@ export default {
   'error.away': 'The server cannot be reached',
   'error.away-text': 'Check your connection, then try again. What you have entered stays here.',
 
-  'degraded.churn': 'The churn model cannot answer right now: risk, tier and advice are left open. Ask again in a few seconds.',
-  'degraded.clv': 'The lifetime-value model cannot answer right now: values are left open, and advice rests on the risk alone.',
+  'degraded.churn': 'The churn model cannot answer right now: risk, tier and advice are left open until it does.',
+  'degraded.clv': 'The lifetime-value model cannot answer right now: values are left open until it does, and advice rests on the risk alone.',
   'degraded.gateway': 'The gateway cannot be reached right now. What you have entered stays here.',
 
   'services.label': 'Health of the services',
@@ -293,14 +293,15 @@ export default {
   'view.models': 'Models and health',
 
   // Portfolio
-  'portfolio.means': 'All customers, each by the latest prediction.',
-  'portfolio.as-of': 'Each customer by the latest prediction, as of {moment}.',
+  'portfolio.means': 'All customers, each by the latest prediction. Without a customer id, each prediction counts as a customer.',
+  'portfolio.as-of': 'As of {moment}.',
   'portfolio.from': 'From',
   'portfolio.to': 'To',
   'portfolio.apply': 'Show',
   'portfolio.bad-span': 'The first day is after the last.',
   'portfolio.spans': 'Days',
   'portfolio.all-days': 'All days',
+  'portfolio.last-month': 'Last month',
   'portfolio.last-days.one': 'Last day',
   'portfolio.last-days.other': 'Last {count} days',
   'portfolio.as-data': 'As data (JSON)',

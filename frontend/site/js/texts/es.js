@@ -29,8 +29,8 @@ export default {
   'error.away-text': 'Compruebe la conexión e inténtelo de nuevo. Lo que ha introducido se conserva.',
 
   'degraded.churn':
-    'El modelo de abandono no puede responder ahora: el riesgo, el nivel y el consejo quedan abiertos. Pregunte de nuevo en unos segundos.',
-  'degraded.clv': 'El modelo de valor no puede responder ahora: los valores quedan abiertos y el consejo se basa solo en el riesgo.',
+    'El modelo de abandono no puede responder ahora: el riesgo, el nivel y el consejo quedan abiertos hasta entonces.',
+  'degraded.clv': 'El modelo de valor no puede responder ahora: los valores quedan abiertos hasta entonces y el consejo se basa solo en el riesgo.',
   'degraded.gateway': 'No se puede llegar a la pasarela ahora. Lo que ha introducido se conserva.',
 
   'services.label': 'Estado de los servicios',
@@ -294,14 +294,15 @@ export default {
   'view.models': 'Modelos y estado',
 
   // Cartera
-  'portfolio.means': 'Todos los clientes, cada uno por su última predicción.',
-  'portfolio.as-of': 'Cada cliente por su última predicción, a fecha de {moment}.',
+  'portfolio.means': 'Todos los clientes, cada uno por su última predicción. Sin identificador de cliente, cada predicción cuenta como un cliente.',
+  'portfolio.as-of': 'A fecha de {moment}.',
   'portfolio.from': 'Desde',
   'portfolio.to': 'Hasta',
   'portfolio.apply': 'Mostrar',
   'portfolio.bad-span': 'El primer día es posterior al último.',
   'portfolio.spans': 'Días',
   'portfolio.all-days': 'Todos los días',
+  'portfolio.last-month': 'Mes pasado',
   'portfolio.last-days.one': 'Último día',
   'portfolio.last-days.other': 'Últimos {count} días',
   'portfolio.as-data': 'Como datos (JSON)',

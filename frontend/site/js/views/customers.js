@@ -74,6 +74,7 @@ export function show({ root, store, params, signal, write }) {
     state = { kind: 'start' };
     shown = { job: null, filters: {}, offset: 0 };
     drawCard(dropZone(), '#job-heading');
+    earlier.setAttribute('aria-busy', 'true');
     try {
       const found = await jobs(mine);
       if (mine.aborted) return;
@@ -82,6 +83,8 @@ export function show({ root, store, params, signal, write }) {
     } catch (error) {
       // Without earlier files a new one can be sent all the same.
       if (!(error instanceof ApiError) && !mine.aborted) throw error;
+    } finally {
+      earlier.removeAttribute('aria-busy');
     }
   }
 

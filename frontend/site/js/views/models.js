@@ -6,7 +6,7 @@ import { calibrationPlot } from '../components/calibration-plot.js';
 import { markdown } from '../components/markdown.js';
 import { failure, loading } from '../components/states.js';
 import { dateAndTime, decimal, dollars, number, percent, time } from '../format.js';
-import { draw, html } from '../html.js';
+import { draw, html, redraw } from '../html.js';
 import { has, t, tn, word } from '../language.js';
 import { address } from '../router.js';
 
@@ -30,7 +30,7 @@ const source = (field) => html`<code class="source">${field}</code>`;
 const figure = (field, text) => html`<span data-field="${field}">${text}</span>`;
 /** A name of the API that the catalogue may not know. */
 const named = (family, name) => (has(`${family}.${name}`) ? t(`${family}.${name}`) : name.replaceAll('_', ' '));
-const fact = (label, field, value) => html`<div><dt>${label}</dt><dd>${figure(field, value)}</dd></div>`;
+const fact = (label, field, value, kind) => html`<div ${kind && html`class="${kind}"`}><dt>${label}</dt><dd>${figure(field, value)}</dd></div>`;
 
 function badge({ tone, shape }, text) {
   return html`<span class="badge ${tone}"><span aria-hidden="true">${shape}</span> ${text}</span>`;
@@ -60,9 +60,9 @@ function service(each, at) {
     ${fact(t('models.latency'), field('latency_ms'), milliseconds(each.latency_ms))}
     ${fact(t('models.latency-p99'), field('latency_p99_ms'), milliseconds(each.latency_p99_ms))}
     ${fact(t('models.calls'), field('n_calls'), number(each.n_calls))}
-    <div><dt>${t('models.breaker')}</dt><dd class="breaker ${BREAKERS[each.breaker] ?? ''}">${figure(field('breaker'), named('breaker', each.breaker))}</dd></div>
+    <div class="fact-wide"><dt>${t('models.breaker')}</dt><dd class="breaker ${BREAKERS[each.breaker] ?? ''}">${figure(field('breaker'), named('breaker', each.breaker))}</dd></div>
     ${fact(t('models.last-error'), field('last_error'), each.last_error
-      ? html`<code>${each.last_error}</code> <span class="quiet">${dateAndTime(each.last_error_at)}</span>` : t('models.no-error'))}
+      ? html`<code>${each.last_error}</code> <span class="quiet">${dateAndTime(each.last_error_at)}</span>` : t('models.no-error'), 'fact-wide')}
   </dl></li>`;
 }
 
@@ -139,7 +139,8 @@ function furtherMetrics(model, variant, at) {
   const head = [[t('models.metric')], [t('models.measured-interval'), true]];
   const row = (measured) => html`<tr><th scope="row">${named('metric', measured.metric)}</th>
     <td class="figure">${measuredCell(measured.metric, measured, at)}</td></tr>`;
-  return rest.length > 0 && panel('metrics-heading', t('models.further-metrics'), false, table('metrics-heading', head, rest.map(row)));
+  return rest.length > 0 && html`<section class="card"><details class="whole-card"><summary id="metrics-heading">${t('models.further-metrics')}</summary>
+    ${table('metrics-heading', head, rest.map(row))}</details></section>`;
 }
 
 function calibration({ reliability: bins }, at) {
@@ -154,7 +155,8 @@ function calibration({ reliability: bins }, at) {
   const texts = { label: t('models.calibration-label'), stated: t('models.stated'), left: t('models.left'), percent };
   return panel('calibration-heading', t('models.calibration'),
     html`${t('models.calibration-means')} ${source(`variants[${at}].reliability`)}`,
-    html`${calibrationPlot(bins, texts)}${table('calibration-heading', head, bins.map(row))}`);
+    html`${calibrationPlot(bins, texts)}<details class="whole-card"><summary>${t('panels.as-table')}</summary>
+      ${table('calibration-heading', head, bins.map(row))}</details>`);
 }
 
 function drivers(model, { name }) {
@@ -208,7 +210,7 @@ function page() {
       <label class="fields-switch"><input type="checkbox" role="switch" id="fields"> ${t('panels.show-fields')}</label></div>
     <section class="card" aria-labelledby="services-heading"><h2 id="services-heading">${t('models.services')}</h2>
       <p class="quiet">${t('models.services-means')}</p><div id="live-services">${loading()}</div></section>
-    <nav class="actions model-nav" aria-label="${t('models.cards')}"></nav><div id="card" class="model-card"></div>`;
+    <nav class="actions model-nav" aria-label="${t('models.cards')}"></nav><div id="card" class="model-card" tabindex="-1"></div>`;
 }
 
 /** @param {import('../views.js').Place} place */
@@ -232,32 +234,36 @@ export function show({ root, params, signal, write }) {
     return signal.aborted ? null : told;
   }
 
+  let timer;
   async function keepAsking() {
     if (!document.hidden) {
       const told = await toldBy(allServices(signal));
       if (told === null) return;
       draw(byId('live-services'), services(told, new Date()));
     }
-    const timer = setTimeout(keepAsking, EVERY_MS);
-    signal.addEventListener('abort', () => clearTimeout(timer));
+    timer = setTimeout(keepAsking, EVERY_MS);
   }
 
   function drawCard() {
     const again = html`<button type="button" class="secondary outline" data-action="again">${t('panels.again')}</button>`;
+    const wasInside = content.contains(document.activeElement);
     draw(content, known instanceof Error ? failure(known, { action: again }) : card(known, shown.variant));
+    if (wasInside) content.focus();
   }
 
   async function ask() {
     const mine = (asked += 1);
-    const waiting = setTimeout(() => draw(content, loading()), 150);
+    content.setAttribute('aria-busy', 'true');
     let told = await toldBy(allModels(signal));
+    // What stands above comes first: a card that is being read is not moved.
+    await servicesTold;
     if (Array.isArray(told)) {
       const { name } = told.find((each) => each.name === shown.model) ?? told[0];
-      if (mine === asked) draw(root.querySelector('.model-nav'), cardLinks(told, name));
+      if (mine === asked) redraw(root.querySelector('.model-nav'), cardLinks(told, name));
       told = await toldBy(modelOf(name, signal));
     }
-    clearTimeout(waiting);
     if (told === null || mine !== asked) return;
+    content.removeAttribute('aria-busy');
     known = told;
     drawCard();
   }
@@ -280,7 +286,8 @@ export function show({ root, params, signal, write }) {
   byId('fields').addEventListener('change', ({ target }) => root.classList.toggle('shows-fields', target.checked), { signal });
   signal.addEventListener('abort', () => root.classList.remove('shows-fields'));
 
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  const servicesTold = keepAsking();
   take(params);
-  keepAsking();
   return { update: take };
 }

@@ -7,7 +7,7 @@ import { drawChart } from '../components/chart.js';
 import { failure, loading } from '../components/states.js';
 import { tierBadge, tierWord, toneOf } from '../components/tier.js';
 import { dateAndTime, day, dollars, number, percent, shortDollars, signedPercent } from '../format.js';
-import { draw, html } from '../html.js';
+import { draw, html, redraw } from '../html.js';
 import { has, t, tn } from '../language.js';
 import { address } from '../router.js';
 
@@ -26,6 +26,12 @@ const isoDay = (moment) => moment.toISOString().slice(0, 10);
 /** So many days up to today, by UTC as the API counts them. @param {number} days @param {Date} now */
 export function lastDays(days, now = new Date()) {
   return { from: isoDay(new Date(now.getTime() - (days - 1) * DAY_MS)), to: isoDay(now) };
+}
+
+/** The calendar month before this one, by UTC as the API counts days. @param {Date} now */
+export function lastMonth(now = new Date()) {
+  const first = (monthsBack) => Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - monthsBack, 1);
+  return { from: isoDay(new Date(first(1))), to: isoDay(new Date(first(0) - DAY_MS)) };
 }
 
 /** A day, or nothing: what stands in an address may be anything. @param {string|null} value */
@@ -226,7 +232,8 @@ function traits({ traits: all }) {
 // The view
 
 function figures(reply) {
-  return html`${tiles(reply)}<div class="panels">${byTier(reply)}${forecast(reply)}${overTime(reply)}${byState(reply)}${traits(reply)}</div>`;
+  return html`<p class="quiet">${t('portfolio.as-of', { moment: dateAndTime(reply.as_of) })} ${source('as_of')}</p>
+    ${tiles(reply)}<div class="panels">${byTier(reply)}${forecast(reply)}${overTime(reply)}${byState(reply)}${traits(reply)}</div>`;
 }
 
 /** What stands there while nobody has been predicted, or nobody in the span: says what to do first. */
@@ -243,13 +250,14 @@ function presets({ from, to }) {
   const all = [
     [t('portfolio.all-days'), {}],
     ...PRESETS_DAYS.map((days) => [tn('portfolio.last-days', days), lastDays(days)]),
+    [t('portfolio.last-month'), lastMonth()],
   ];
   return html`${all.map(([text, span]) => html`<a role="button" class="chip" href="${address('portfolio', span)}"
     ${from === (span.from ?? null) && to === (span.to ?? null) && html`aria-current="true"`}>${text}</a>`)}`;
 }
 
 function page() {
-  return html`<div class="panels-head"><div><h1>${t('view.portfolio')}</h1><p class="quiet" id="as-of">${t('portfolio.means')}</p></div>
+  return html`<div class="panels-head"><div><h1>${t('view.portfolio')}</h1><p class="quiet">${t('portfolio.means')}</p></div>
       <form class="span-form" novalidate>
         <div><label for="from">${t('portfolio.from')}</label><input type="date" id="from" name="from" aria-describedby="span-error"></div>
         <div><label for="to">${t('portfolio.to')}</label><input type="date" id="to" name="to" aria-describedby="span-error"></div>
@@ -259,7 +267,7 @@ function page() {
     <div class="panels-tools"><nav class="actions presets" aria-label="${t('portfolio.spans')}"></nav>
       <div class="data-tools"><label class="fields-switch"><input type="checkbox" role="switch" id="fields"> ${t('panels.show-fields')}</label>
         <a id="as-data" href="v1/portfolio">${t('portfolio.as-data')}</a></div></div>
-    <div id="figures"></div>`;
+    <div id="figures" tabindex="-1">${loading()}</div>`;
 }
 
 /** @param {import('../views.js').Place} place */
@@ -272,12 +280,11 @@ export function show({ root, params, signal, write }) {
   let asked = 0;
 
   async function drawCharts(reply) {
-    const wanted = [['#time-chart', timeChart(reply)], ['#forecast-chart', forecastChart(reply)]];
     try {
-      await Promise.all(wanted.map(async ([where, configuration]) => {
+      for (const [where, configuration] of [['#time-chart', timeChart(reply)], ['#forecast-chart', forecastChart(reply)]]) {
         const canvas = content.querySelector(where);
         if (canvas) await drawChart(canvas, configuration, signal);
-      }));
+      }
     } catch {
       // Without its library a chart is a table: the same figures.
       for (const chart of content.querySelectorAll('.chart')) {
@@ -290,7 +297,6 @@ export function show({ root, params, signal, write }) {
   async function ask() {
     const mine = (asked += 1);
     content.setAttribute('aria-busy', 'true');
-    const waiting = setTimeout(() => draw(content, loading()), 150);
     let told;
     try {
       const reply = await portfolio(span, signal);
@@ -299,13 +305,12 @@ export function show({ root, params, signal, write }) {
       if (!signal.aborted && !(error instanceof ApiError)) throw error;
       const again = html`<button type="button" class="secondary outline" data-action="again">${t('panels.again')}</button>`;
       told = { markup: failure(error, { action: again }) };
-    } finally {
-      clearTimeout(waiting);
     }
     if (signal.aborted || mine !== asked) return;
     content.removeAttribute('aria-busy');
+    const wasInside = content.contains(document.activeElement);
     draw(content, told.markup);
-    byId('as-of').textContent = told.reply ? t('portfolio.as-of', { moment: dateAndTime(told.reply.as_of) }) : t('portfolio.means');
+    if (wasInside) content.focus();
     if (told.reply?.total.customers) await drawCharts(told.reply);
   }
 
@@ -316,7 +321,7 @@ export function show({ root, params, signal, write }) {
     byId('span-error').textContent = '';
     byId('fields').checked = showsFields;
     root.classList.toggle('shows-fields', showsFields);
-    draw(root.querySelector('.presets'), presets(span));
+    redraw(root.querySelector('.presets'), presets(span));
     byId('as-data').href = `v1/portfolio?${new URLSearchParams(Object.entries(span).filter(([, value]) => value))}`;
     ask();
   }
