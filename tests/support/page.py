@@ -119,20 +119,19 @@ _STOPS = """() => {
   window.stops = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
     .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.disabled)
     .filter(({ type, name }) => type !== 'radio' || (!seen.has(name) && seen.add(name)));
+  // The input of a file, or of a choice, lies unseen over what shows its ring.
+  window.ring = (each) => [each, each.closest('.file-button, .choices label'), each.nextElementSibling].filter(Boolean)
+    .map((one) => getComputedStyle(one)).map((style) => [style.outlineStyle, style.outlineWidth, style.boxShadow]).join();
+  window.unringed = window.stops.map(window.ring);
   return window.stops.map((each) => each.id || each.outerHTML.slice(0, 100));
 }"""
 # Where the focus is among them (-1: elsewhere; null: nowhere), and whether that can be seen.
 _STOOD_ON = """() => {
   const each = document.activeElement;
   if (each === document.body) return null;
-  // The input of a file, or of a choice, lies unseen over what shows its ring.
-  const ringed = [each, each.closest('.file-button, .choices label'), each.nextElementSibling].filter(Boolean);
   const { top, bottom } = each.getBoundingClientRect();
   const at = window.stops.findIndex((one) => one === each || (one.type === 'radio' && one.name === each.name));
-  return [at, bottom > 0 && top < innerHeight && ringed.some((one) => {
-    const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
-    return (outlineStyle !== 'none' && outlineWidth !== '0px') || boxShadow !== 'none';
-  })];
+  return [at, bottom > 0 && top < innerHeight && window.ring(each) !== window.unringed[at]];
 }"""
 
 
