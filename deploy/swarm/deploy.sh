@@ -153,10 +153,10 @@ deploy_stack() {
   ((PIPESTATUS[0] == 0)) || die "the swarm did not take the stack; see above. What ran goes on"
 }
 
-# What its copies are of and how each is, where they are meant to run.
+# What its copies are of and how each is, where they are meant to run. A registry's images have a digest behind their name.
 copies_of() {
   swarm service ps --no-trunc --filter desired-state=running --format '{{.Image}} {{.CurrentState}}' "${STACK}_$1" \
-    | awk '{print $1, $2}'
+    | awk '{sub(/@.*/, "", $1); print $1, $2}'
 }
 
 show_why() {
@@ -166,7 +166,7 @@ show_why() {
 
 # "done", "rolled back", or how far it is.
 progress_of() {
-  local service=$1 state copies n n_up
+  local service=$1 image=${IMAGE[$1]:-.*} state copies n n_up
   state=$(swarm service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${STACK}_$service")
   case $state in
     rollback_completed) [[ $VERB == rollback ]] || { say "rolled back"; return; } ;;
@@ -174,7 +174,7 @@ progress_of() {
   esac
   copies=$(copies_of "$service")
   n=$(grep -c . <<<"$copies" || true)
-  n_up=$(grep -c "^${IMAGE[$service]:-.*} Running" <<<"$copies" || true)
+  n_up=$(grep -c "^${image%@*} Running" <<<"$copies" || true)
   if [[ $state != *updating && $state != rollback_started ]] && ((n > 0 && n == n_up)); then say "done"; else say "$n_up of $n"; fi
 }
 

@@ -15,23 +15,6 @@ from numpy.typing import NDArray
 
 from telelink_shared.features import Floats, Words
 
-EXTENSION: Final = "binary_tensor_data"
-"""The extension's name in a server's metadata."""
-
-HEADER_LENGTH: Final = "inference-header-content-length"
-"""The header with the length of the JSON object, in bytes."""
-
-DATA_SIZE: Final = "binary_data_size"
-"""The parameter of a tensor that says how many bytes are its own."""
-
-AS_BYTES: Final = "binary_data"
-"""The parameter of a requested output that says whether it is to come as bytes."""
-
-ALL_AS_BYTES: Final = "binary_data_output"
-"""The parameter of a request that says the same for all outputs that do not say it themselves."""
-
-MEDIA_TYPE: Final = "application/octet-stream"
-
 _NUMBERS: Final[Mapping[str, str]] = {"FP64": "<f8", "FP32": "<f4", "INT64": "<i8", "INT32": "<i4", "BOOL": "|u1"}
 _LENGTH: Final = 4
 # Words up to this size, in bytes, are told apart as one number each.

@@ -13,6 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 DEADLINE_HEADER: Final = "x-deadline-ms"
 """Our addition to a request: for how many more milliseconds its sender waits. Whoever is later need not begin."""
 
+BINARY_EXTENSION: Final = "binary_tensor_data"
+"""The name of the binary tensor extension (`binary_tensors`) in a server's metadata."""
+
+HEADER_LENGTH: Final = "inference-header-content-length"
+"""The header with the length of the JSON object, in bytes."""
+
+DATA_SIZE: Final = "binary_data_size"
+"""The parameter of a tensor that says how many bytes are its own."""
+
+AS_BYTES: Final = "binary_data"
+"""The parameter of a requested output that says whether it is to come as bytes."""
+
+ALL_AS_BYTES: Final = "binary_data_output"
+"""The parameter of a request that says the same for all outputs that do not say it themselves."""
+
+BINARY_MEDIA_TYPE: Final = "application/octet-stream"
+
 Datatype = Literal["BYTES", "FP64", "FP32", "INT64", "INT32", "BOOL"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Size = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -1,6 +1,7 @@
 """The stack of several hosts says what docker-compose.yml says, where both say it."""
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -103,6 +104,31 @@ def test_nginx_lets_in_what_all_gateways_let_in():
     assert n_gateways >= 2
     assert int(STACK["frontend"]["environment"]["REQUESTS_OF_ALL"]) == LEAST * n_gateways
     assert re.search(r"REQUESTS_OF_ALL:-\$\(\((\d+) \*", (SWARM / "deploy.sh").read_text())[1] == str(LEAST)
+
+
+AS_THE_SWARM_SAYS = """
+docker() {
+  case "$*" in
+    *"service ps"*) printf '%s\\n' "$SAID Running 5 seconds ago" "$SAID Running 2 minutes ago" ;;
+    *"service inspect"*) echo completed ;;
+  esac
+}
+VERB=update IMAGE[gateway]=$WANTED
+progress_of gateway
+"""
+
+
+@pytest.mark.parametrize("said", ["", "@sha256:" + 64 * "a"])
+@pytest.mark.parametrize("wanted", ["", "@sha256:" + 64 * "a"])
+def test_copies_of_a_registrys_image_are_known_with_its_digest_and_without(said, wanted):
+    name = "registry.example.com/telelink/telelink-gateway"
+
+    def progress(tag):
+        script = f"SAID={name}:1{said} WANTED={name}:{tag}{wanted}\nsource {SWARM / 'deploy.sh'} --help\n"
+        done = subprocess.run(["bash", "-c", script + AS_THE_SWARM_SAYS], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    assert (progress("1"), progress("2")) == ("done", "0 of 2")
 
 
 def test_the_readme_lists_every_setting():

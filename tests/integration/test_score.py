@@ -1,5 +1,6 @@
 """`telelink score`: by a gateway, without one, and on a Dask cluster, always to the same result."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.builders import ROOT
@@ -91,6 +93,45 @@ def test_a_parquet_file_has_the_same_result_by_a_gateway_as_without_one(running,
     score(tmp_path / "c.parquet", "--out", tmp_path / "gateway.parquet", "--gateway", running.url)
     one, two, gateway = ((tmp_path / f"{name}.parquet").read_bytes() for name in ("one", "two", "gateway"))
     assert one == two == gateway
+
+
+def test_who_interrupts_scoring_by_a_gateway_goes_on_with_the_same_job(offline, customers, running, tmp_path):
+    arguments = (
+        customers,
+        "--out",
+        tmp_path / "out.csv",
+        "--errors",
+        tmp_path / "errors.csv",
+        "--gateway",
+        running.url,
+    )
+    kept = tmp_path / ".out.csv.job"
+    running.churn.process.send_signal(signal.SIGSTOP)
+    try:
+        process = subprocess.Popen(
+            command(*arguments, "--keep-job"),
+            cwd=ROOT,
+            env=clean_environ(),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        wait_until(lambda: job_in(kept), what="the job to be there", timeout_s=60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    finally:
+        running.churn.process.send_signal(signal.SIGCONT)
+    assert not (tmp_path / "out.csv").exists()
+    job = job_in(kept)
+    score(*arguments, "--keep-job")
+    assert httpx.get(running.url + job, timeout=20).json()["state"] == "succeeded"
+    assert [each["id"] for each in httpx.get(f"{running.url}/v1/jobs", timeout=20).json()["jobs"]] == [job[-32:]]
+    for name in ("out.csv", "errors.csv"):
+        assert (tmp_path / name).read_bytes() == (offline / name).read_bytes()
+    assert not kept.exists()
+
+
+def job_in(kept):
+    """The job's address that an interrupted command left behind."""
+    return json.loads(kept.read_text())["job"] if kept.exists() else None
 
 
 def running_in(group):

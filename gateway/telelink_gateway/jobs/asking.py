@@ -10,10 +10,10 @@ from typing import Final
 import structlog
 
 from telelink_gateway.upstream.answer import Answer
-from telelink_gateway.upstream.binary import EXTENSION, binary_inputs, json_inputs
+from telelink_gateway.upstream.binary import binary_inputs, json_inputs
 from telelink_gateway.upstream.client import ModelClient, Refused
 from telelink_shared.bulk.table import Checked
-from telelink_shared.inference import ModelMetadata
+from telelink_shared.inference import BINARY_EXTENSION, ModelMetadata
 from telelink_shared.problem import ModelUnavailable
 
 # Measured: larger calls are no faster, and single requests wait longer behind them.
@@ -101,7 +101,7 @@ class Asking:
             deadline = asyncio.get_running_loop().time() + _CALL_S
             try:
                 if self._takes_bytes is None:
-                    self._takes_bytes = EXTENSION in await self._client.extensions(deadline=deadline)
+                    self._takes_bytes = BINARY_EXTENSION in await self._client.extensions(deadline=deadline)
                 inputs = binary_inputs(checked) if self._takes_bytes else json_inputs(checked)
                 answer = await self._client.infer(inputs, headers=_NO_HEADERS, deadline=deadline)
             except ModelUnavailable as problem:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from telelink_gateway.jobs.store import JobStore, Part
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Part
 
 
 class InputFile(io.RawIOBase):

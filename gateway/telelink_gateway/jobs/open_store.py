@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.sqlite_store import SqliteJobStore
-from telelink_gateway.jobs.store import JobStore
 from telelink_gateway.settings import Settings
 
 FILE_NAME: Final = "jobs.db"

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from telelink_gateway.history.postgres import CONNECTION
-from telelink_gateway.jobs.sql_store import SCHEMA_VERSION, TABLES, SqlJobStore
+from telelink_gateway.jobs.sql_store import SCHEMA_VERSION, TABLES, JobStore
 from telelink_shared.web.startup import StartupError
 
 _TYPES: Final = {"text": "text", "integer": "bigint", "bytes": "bytea", "strict": ""}
@@ -20,7 +20,7 @@ _LOCK: Final = 7_463_519
 _TIMEOUT_MS: Final = 30_000
 
 
-class PostgresJobStore(SqlJobStore):
+class PostgresJobStore(JobStore):
     """See `JobStore`.
 
     Args:

@@ -9,7 +9,8 @@ from typing import Final
 
 from telelink_gateway.jobs.progress import progress_of
 from telelink_gateway.jobs.scoring import now_ms, source_of
-from telelink_gateway.jobs.store import Job, JobStore, Part
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, Part
 from telelink_shared.bulk.files import write_result
 from telelink_shared.bulk.table import OURS, Checked, Chunk, Decided, Fault, Format, Scored
 from telelink_shared.decision import Decision

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -14,8 +15,9 @@ from starlette.requests import Request
 
 from telelink_gateway.jobs.jobs import Jobs
 from telelink_gateway.jobs.progress import progress_of
-from telelink_gateway.jobs.ranking import Ranking, Wanted
-from telelink_gateway.jobs.store import Job, JobStore, Kind
+from telelink_gateway.jobs.ranking import Wanted, page, parts_of, rows_of
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, Kind
 from telelink_shared.bulk.table import OURS, Format
 from telelink_shared.problem import JobExpired, NotAcceptable, RangeNotSatisfiable
 
@@ -101,14 +103,9 @@ async def parts_while_made(jobs: Jobs, job: Job, format: Format) -> AsyncIterato
         await asyncio.sleep(_LOOK_S)
 
 
-def _ranking(store: JobStore, job: Job) -> Ranking:
-    (part,) = store.parts(job.id, "ranking")
-    return Ranking(part)
-
-
 def shown(store: JobStore, job: Job, wanted: Wanted, offset: int, limit: int) -> dict[str, Any]:
     """A page of customers as JSON has them."""
-    numbers, total = _ranking(store, job).find(wanted, offset=offset, limit=limit)
+    numbers, total = page(parts_of(store, job.id), wanted, offset=offset, limit=limit)
     progress = progress_of(job)
     records = store.records(job.id, numbers)
     rows = []
@@ -129,18 +126,15 @@ def shown(store: JobStore, job: Job, wanted: Wanted, offset: int, limit: int) ->
 
 async def ranked_records(jobs: Jobs, job: Job, wanted: Wanted) -> AsyncIterator[bytes]:
     """All customers that are wanted as CSV, with a header."""
-    ranking = await jobs.call(_ranking, jobs.store, job)
     whole = await jobs.call(jobs.store.part_at, job.id, "csv", 0)
     assert whole is not None
     # The first row of the result begins where the header ends.
     yield whole.body[: int.from_bytes(whole.places[:4], "little")]
-    offset = 0
-    while True:
-        numbers, _ = await asyncio.to_thread(ranking.find, wanted, offset=offset, limit=_ROWS_AT_ONCE)
-        if not numbers:
-            return
-        offset += len(numbers)
-        yield b"".join(await jobs.call(jobs.store.records, job.id, numbers))
+    order = parts_of(jobs.store, job.id)
+    while (part := await jobs.call(next, order, None)) is not None:
+        rows, _ = rows_of(part, wanted)
+        while numbers := await asyncio.to_thread(list, islice(rows, _ROWS_AT_ONCE)):
+            yield b"".join(await jobs.call(jobs.store.records, job.id, numbers))
 
 
 def errors_from(store: JobStore, job: Job, offset: int, limit: int) -> list[dict[str, Any]]:

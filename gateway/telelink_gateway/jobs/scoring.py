@@ -16,8 +16,9 @@ from pydantic_core import from_json, to_json
 from telelink_gateway.jobs.asking import Asking, Figures
 from telelink_gateway.jobs.input_file import InputFile
 from telelink_gateway.jobs.progress import Progress, progress_of
-from telelink_gateway.jobs.ranking import rank_part, ranking_part
-from telelink_gateway.jobs.store import Job, JobStore, Part
+from telelink_gateway.jobs.ranking import rank_part, ranking_parts
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, Part
 from telelink_gateway.predicting import policy_in_force
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.csv_file import CsvResult, CsvSource
@@ -192,7 +193,11 @@ class Scoring:
             header = result.header()
             parts.append(Part("csv", 0, 0, 0, 0, header, array("I", [len(header)]).tobytes()))
             progress = progress.model_copy(update={"n_csv_bytes": len(header)})
-        parts.append(ranking_part(list(self._store.parts(self._job.id, "ranks"))))
+        # Of one who did not come to the end.
+        self._store.drop_parts(self._job.id, "ranking")
+        for part in ranking_parts(self._store, self._job.id, progress.row):
+            until_ms = now_ms() + self._lease_ms
+            self._store.commit(self._job.id, self._owner, [part], self._progress.model_dump_json(), until_ms=until_ms)
         self._store.finish(self._job.id, self._owner, "succeeded", parts, progress.model_dump_json(), now_ms=now_ms())
         self._store.drop_parts(self._job.id, "ranks")
 

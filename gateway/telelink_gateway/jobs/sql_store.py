@@ -1,4 +1,4 @@
-"""Tables, statements and steps of jobs that SQLite and PostgreSQL have in common."""
+"""Where jobs are kept: tables, statements and steps that SQLite and PostgreSQL have in common."""
 
 from __future__ import annotations
 
@@ -101,11 +101,26 @@ def _part(kind: Kind, number: int, start: int, first: int, n_items: int, body: A
     return Part(kind, number, start, first, n_items, bytes(body), bytes(places))
 
 
-class SqlJobStore(ABC):
-    """The steps; a database adds how it connects, begins and executes. See `JobStore`."""
+class JobStore(ABC):
+    """A database, which adds how it connects, begins and executes.
+
+    Several threads may call it; each call is one transaction.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect, and make the tables where there are none.
+
+        Raises:
+            StartupError: not without a change of the settings, or of what they lead to.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[Any]:
@@ -123,13 +138,21 @@ class SqlJobStore(ABC):
         """Give back the room of what was removed."""
 
     def begin(self, job: Job, *, until_ms: int) -> None:
-        """See `JobStore.begin`."""
+        """A new job, whose input is still to come, the first of it by then.
+
+        Raises:
+            KeyTaken
+        """
         with self._transaction():
             if not self._execute(_BEGIN, (*job, until_ms)).rowcount:
                 raise KeyTaken
 
     def append(self, job_id: str, part: Part, *, until_ms: int) -> None:
-        """See `JobStore.append`."""
+        """A further part of the input; more is to come by then.
+
+        Raises:
+            LeaseLost: the job has been removed.
+        """
         with self._transaction():
             touched = self._execute(
                 "UPDATE jobs SET n_bytes = ?, leased_until_ms = ? WHERE id = ? AND state = 'uploading'",
@@ -157,7 +180,11 @@ class SqlJobStore(ABC):
             )
 
     def submit(self, job_id: str, *, n_bytes: int, fingerprint: bytes | None) -> None:
-        """See `JobStore.submit`."""
+        """The input is whole: from now on the job may be taken.
+
+        Raises:
+            LeaseLost
+        """
         with self._transaction():
             touched = self._execute(
                 "UPDATE jobs SET state = 'queued', n_bytes = ?, fingerprint = ?, leased_until_ms = 0, "
@@ -168,11 +195,11 @@ class SqlJobStore(ABC):
                 raise LeaseLost
 
     def find(self, job_id: str) -> Job | None:
-        """See `JobStore.find`."""
+        """The job of this id."""
         return self._one_job("id = ?", job_id)
 
     def find_by_key(self, key: str) -> Job | None:
-        """See `JobStore.find_by_key`."""
+        """The job that was made under this key."""
         return self._one_job("key = ?", key)
 
     def _one_job(self, condition: str, value: str) -> Job | None:
@@ -181,7 +208,7 @@ class SqlJobStore(ABC):
         return None if found is None else Job(*found)
 
     def latest(self, *, limit: int) -> Sequence[Job]:
-        """See `JobStore.latest`."""
+        """The newest ones first."""
         with self._reading():
             found = self._execute(
                 f"SELECT {_JOB} FROM jobs WHERE state <> 'uploading' ORDER BY created_at_ms DESC, id DESC LIMIT ?",
@@ -190,25 +217,25 @@ class SqlJobStore(ABC):
         return [Job(*each) for each in found]
 
     def count(self) -> int:
-        """See `JobStore.count`."""
+        """How many jobs there are."""
         with self._reading():
             (n_jobs,) = self._execute("SELECT count(*) FROM jobs").fetchone()
         return int(n_jobs)
 
     def cancel(self, job_id: str, *, now_ms: int) -> bool:
-        """See `JobStore.cancel`."""
+        """End a job that has not finished; False when it has."""
         with self._transaction():
             return bool(self._execute(_CANCEL, (now_ms, job_id)).rowcount)
 
     def remove(self, job_id: str) -> None:
-        """See `JobStore.remove`."""
+        """Forget it, with all that belongs to it."""
         with self._transaction():
             self._execute("DELETE FROM job_parts WHERE job_id = ?", (job_id,))
             self._execute("DELETE FROM jobs WHERE id = ?", (job_id,))
         self._tidy_up()
 
     def want(self, job_id: str, format: Format) -> None:
-        """See `JobStore.want`."""
+        """Have a format of the result made."""
         with self._transaction():
             self._execute(
                 "UPDATE jobs SET wanted = ltrim(wanted || ' ' || ?) WHERE id = ? AND wanted NOT LIKE ?",
@@ -216,7 +243,7 @@ class SqlJobStore(ABC):
             )
 
     def expire(self, *, before_ms: int, now_ms: int) -> int:
-        """See `JobStore.expire`."""
+        """Remove jobs that are older, and uploads that ended half way; tells how many."""
         with self._transaction():
             found = self._execute(
                 "SELECT id FROM jobs WHERE created_at_ms < ? OR (state = 'uploading' AND leased_until_ms < ?)",
@@ -227,7 +254,7 @@ class SqlJobStore(ABC):
         return len(found)
 
     def has_work(self, *, now_ms: int) -> bool:
-        """See `JobStore.has_work`."""
+        """Whether there is a job that nobody works on."""
         with self._reading():
             return (
                 self._execute(
@@ -237,26 +264,38 @@ class SqlJobStore(ABC):
             )
 
     def claim(self, owner: str, *, to_render: bool, now_ms: int, until_ms: int) -> Job | None:
-        """See `JobStore.claim`."""
+        """Take the oldest job that nobody works on.
+
+        Args:
+            to_render: of those whose result is wanted in a further format; else of those that are to be scored.
+        """
         statement = _CLAIM.format(free=_TO_RENDER if to_render else _TO_SCORE)
         with self._transaction():
             found = self._execute(statement, (owner, until_ms, now_ms, now_ms, now_ms)).fetchone()
         return None if found is None else Job(*found)
 
     def renew(self, job_id: str, owner: str, *, until_ms: int, code: str = "", reason: str = "") -> None:
-        """See `JobStore.renew`."""
+        """Keep it, and say what it waits for.
+
+        Raises:
+            LeaseLost
+        """
         with self._transaction():
             self._must_be_ours(self._execute(_RENEW, (until_ms, code, reason, code, reason, job_id, owner)))
 
     def release(self, job_id: str, owner: str) -> None:
-        """See `JobStore.release`."""
+        """Let others have it."""
         with self._transaction():
             self._execute(
                 "UPDATE jobs SET owner = NULL, leased_until_ms = 0 WHERE id = ? AND owner = ?", (job_id, owner)
             )
 
     def commit(self, job_id: str, owner: str, parts: Sequence[Part], progress: str, *, until_ms: int) -> None:
-        """See `JobStore.commit`."""
+        """Parts, and how far it is with these; all or none.
+
+        Raises:
+            LeaseLost
+        """
         with self._transaction():
             self._must_be_ours(self._execute(_COMMIT, (progress, until_ms, job_id, owner)))
             self._add(job_id, parts)
@@ -273,13 +312,17 @@ class SqlJobStore(ABC):
         code: str = "",
         reason: str = "",
     ) -> None:
-        """See `JobStore.finish`."""
+        """The same for the last time.
+
+        Raises:
+            LeaseLost
+        """
         with self._transaction():
             self._must_be_ours(self._execute(_FINISH, (state, progress, code, reason, now_ms, job_id, owner)))
             self._add(job_id, parts)
 
     def made(self, job_id: str, owner: str, format: Format) -> None:
-        """See `JobStore.made`."""
+        """A format of the result is there as a whole."""
         with self._transaction():
             touched = self._execute(
                 "UPDATE jobs SET wanted = trim(replace(wanted, ?, '')), revision = revision + 1, owner = NULL, "
@@ -294,16 +337,16 @@ class SqlJobStore(ABC):
             raise LeaseLost
 
     def drop_parts(self, job_id: str, kind: Kind) -> None:
-        """See `JobStore.drop_parts`."""
+        """Remove what there is of one kind."""
         with self._transaction():
             self._execute("DELETE FROM job_parts WHERE job_id = ? AND kind = ?", (job_id, kind))
 
     def part_at(self, job_id: str, kind: Kind, start: int) -> Part | None:
-        """See `JobStore.part_at`."""
+        """The part that holds this byte of the whole."""
         return self._one_part("start", job_id, kind, start)
 
     def part_with(self, job_id: str, kind: Kind, item: int) -> Part | None:
-        """See `JobStore.part_with`."""
+        """The part that holds this row or error."""
         return self._one_part("first", job_id, kind, item)
 
     def _one_part(self, column: str, job_id: str, kind: Kind, value: int) -> Part | None:
@@ -315,16 +358,17 @@ class SqlJobStore(ABC):
             ).fetchone()
         return None if found is None else _part(*found)
 
-    def parts(self, job_id: str, kind: Kind) -> Sequence[Part]:
-        """See `JobStore.parts`."""
+    def piece(self, job_id: str, kind: Kind, number: int, start: int, n_bytes: int) -> bytes:
+        """Bytes of a part's body, from one on; fewer at its end."""
         with self._reading():
-            found = self._execute(
-                f"SELECT {_PART} FROM job_parts WHERE job_id = ? AND kind = ? ORDER BY number", (job_id, kind)
-            ).fetchall()
-        return [_part(*each) for each in found]
+            (body,) = self._execute(
+                "SELECT substr(body, ?, ?) FROM job_parts WHERE job_id = ? AND kind = ? AND number = ?",
+                (start + 1, n_bytes, job_id, kind, number),
+            ).fetchone()
+        return bytes(body)
 
     def size(self, job_id: str, kind: Kind) -> int:
-        """See `JobStore.size`."""
+        """How many bytes there are of one kind, in all parts."""
         with self._reading():
             (n_bytes,) = self._execute(
                 "SELECT coalesce(max(start + n_bytes), 0) FROM job_parts WHERE job_id = ? AND kind = ?", (job_id, kind)
@@ -332,7 +376,7 @@ class SqlJobStore(ABC):
         return int(n_bytes)
 
     def records(self, job_id: str, rows: Sequence[int]) -> Sequence[bytes]:
-        """See `JobStore.records`."""
+        """These rows of the result as CSV, each with its end of line."""
         found = []
         with self._reading():
             for row in rows:
@@ -342,9 +386,5 @@ class SqlJobStore(ABC):
                     (row, job_id, row),
                 ).fetchone()
                 begin, end = (int.from_bytes(bytes(places)[at : at + 4], "little") for at in (0, 4))
-                (record,) = self._execute(
-                    "SELECT substr(body, ?, ?) FROM job_parts WHERE job_id = ? AND kind = 'csv' AND number = ?",
-                    (begin + 1, end - begin, job_id, number),
-                ).fetchone()
-                found.append(bytes(record))
+                found.append(self.piece(job_id, "csv", number, begin, end - begin))
         return found

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from telelink_gateway.jobs.sql_store import SCHEMA_VERSION, TABLES, SqlJobStore
+from telelink_gateway.jobs.sql_store import SCHEMA_VERSION, TABLES, JobStore
 from telelink_shared.web.startup import StartupError
 
 # A worker's commit of a chunk takes a hundredth of this.
@@ -20,7 +20,7 @@ _CACHE_KIB: Final = 2_048
 _PAGE_BYTES: Final = 16 * 1024
 
 
-class SqliteJobStore(SqlJobStore):
+class SqliteJobStore(JobStore):
     """See `JobStore`. What is committed outlives the end of this process however that comes."""
 
     def __init__(self, path: Path) -> None:

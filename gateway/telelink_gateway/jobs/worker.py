@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import sys
 import threading
 import time
@@ -22,10 +23,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telelink_gateway.jobs.asking import Asking
+from telelink_gateway.jobs.jobs import PATIENCE_S
 from telelink_gateway.jobs.open_store import open_job_store
 from telelink_gateway.jobs.rendering import Stopped, render
 from telelink_gateway.jobs.scoring import Scoring, now_ms
-from telelink_gateway.jobs.store import Job, JobStore, LeaseLost
+from telelink_gateway.jobs.sql_store import JobStore
+from telelink_gateway.jobs.store import Job, LeaseLost
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
 from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import Expected
@@ -40,6 +43,8 @@ from telelink_shared.decision import Policy
 from telelink_shared.web.logging import configure_logging
 
 _NICENESS: Final = 10
+# Four times what any honest file takes. A small one can be made to take all that there is.
+_MOST_BYTES: Final = 384 * 1024 * 1024
 # A worker that ended without a word is missed after this.
 _LEASE_MS: Final = 6_000
 _RENEW_S: Final = 1.5
@@ -47,8 +52,8 @@ _RENEW_S: Final = 1.5
 _MOST_DEATHS: Final = 3
 _IDLE_S: Final = 10.0
 _LOOK_S: Final = 0.25
-# Whoever does not come to an end of its own is ended.
-_PATIENCE_S: Final = 8.0
+# As readers in compiled code do where there is no more memory.
+_DIED: Final = "Whoever worked on this file ended without a word, again and again. Perhaps its values are too large."
 
 log = structlog.get_logger()
 
@@ -118,7 +123,7 @@ class Worker:
 
     async def _score(self, job: Job) -> None:
         if job.n_deaths >= _MOST_DEATHS:
-            await self._fail(job, "worker_died", "Whoever worked on this file ended without a word, again and again.")
+            await self._fail(job, "worker_died", _DIED)
             return
         self._waiting.clear()
         log.info("job begins", job=job.id, bytes=job.n_bytes)
@@ -246,7 +251,7 @@ async def _main(settings: Settings) -> None:
             pass
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(should_stop.set)
-        time.sleep(_PATIENCE_S)
+        time.sleep(PATIENCE_S)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -259,6 +264,7 @@ def main() -> None:
     # Where memory runs out, it is the worker that ends, and not the gateway.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
     settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     configure_logging("gateway-jobs", settings.log_level)
     gc.collect()

@@ -19,12 +19,9 @@ from telelink_gateway.upstream.answer import Inputs
 from telelink_gateway.upstream.failure import Failure
 from telelink_shared.bulk.table import Checked
 from telelink_shared.customer import CATEGORIES, COLUMNS
-from telelink_shared.inference import InferResponse
+from telelink_shared.inference import BINARY_MEDIA_TYPE, DATA_SIZE, HEADER_LENGTH, InferResponse
 
-EXTENSION: Final = "binary_tensor_data"
-HEADER_LENGTH: Final = "inference-header-content-length"
-_SIZE: Final = "binary_data_size"
-_HEADERS: Final = {"content-type": "application/octet-stream"}
+_HEADERS: Final = {"content-type": BINARY_MEDIA_TYPE}
 
 
 @cache
@@ -53,7 +50,7 @@ def binary_inputs(checked: Checked) -> Inputs:
         else:
             continue
         parts.append(part)
-        heads.append({"name": column, "shape": [n_rows], "datatype": datatype, "parameters": {_SIZE: len(part)}})
+        heads.append({"name": column, "shape": [n_rows], "datatype": datatype, "parameters": {DATA_SIZE: len(part)}})
     return Inputs(to_json(heads), n_rows, b"".join(parts))
 
 
@@ -95,7 +92,7 @@ def read_reply(body: bytes, head_bytes: str) -> InferResponse:
             raise ValueError("the JSON object has not the bytes that it is said to have")
         head = from_json(body[:at])
         for tensor in head["outputs"]:
-            size = (tensor.get("parameters") or {}).get(_SIZE)
+            size = (tensor.get("parameters") or {}).get(DATA_SIZE)
             if size is None:
                 continue
             if type(size) is not int or not 0 <= size <= len(body) - at or tensor["datatype"] != "FP64" or size % 8:

@@ -19,6 +19,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from telelink_gateway.upstream.failure import Failure, FailureCode
+from telelink_shared.inference import HEADER_LENGTH
 
 # More than can ever be under way: a call never waits for a connection.
 _MAX_CONNECTIONS: Final = 1024
@@ -50,8 +51,6 @@ _CONNECTION_ENDED: Final = (
     httpx.RemoteProtocolError,
     OSError,
 )
-# Of the binary tensor extension.
-_HEAD_BYTES: Final = "inference-header-content-length"
 _url = lru_cache(maxsize=64)(httpx.URL)
 
 # A machine that dies closes no connection. As long as for a new connection, what was sent may go without the other
@@ -128,7 +127,7 @@ class Http:
                 body = await _body(response, limit_bytes)
                 status = response.status_code
                 is_draining = status == HTTPStatus.SERVICE_UNAVAILABLE and response.headers.get("connection") == "close"
-                return Reply(status, body, is_draining, response.headers.get(_HEAD_BYTES))
+                return Reply(status, body, is_draining, response.headers.get(HEADER_LENGTH))
             finally:
                 await response.aclose()
         except _ERRORS as error:

@@ -24,7 +24,7 @@ _MOST_ID_CHARACTERS: Final = 64
 _OPTIONAL: Final = frozenset(USAGE)
 _NAMES: Final = frozenset(CAMEL.values())
 # Spellings that are remembered of a column. One with more has numbers that hardly ever come again.
-_MOST_SPELLINGS: Final = 20_000
+_MOST_SPELLINGS: Final = 5_000
 
 
 class Checker:

@@ -32,7 +32,6 @@ from telelink_shared.bulk.table import (
 )
 
 _DELIMITERS: Final = ",;\t"
-_MOST_HEADERS: Final = 1_000
 # A quoted cell may hold line breaks; one that is never closed must not swallow the rest of the file.
 _MOST_LINES_PER_ROW: Final = 100
 _NOT_CLOSED: Final = "has a quotation mark that is not closed"
@@ -79,8 +78,6 @@ class CsvSource:
             headers = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter))
         except csv.Error as error:
             raise BadFile("no_header", "The file does not begin with a row of column names.") from error
-        if len(headers) > _MOST_HEADERS:
-            raise BadFile("too_many_columns", f"The file has more than {_MOST_HEADERS:,} columns.")
         self.layout = layout_of([header.strip() for header in headers], mapping)
         self._begin = Position(0, len(head), head.count(b"\n") + 1)
 

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from telelink_shared.bulk.table import BadFile
 
-_BLOCK_BYTES: Final = 1024 * 1024
+_BLOCK_BYTES: Final = 256 * 1024
 MOST_BYTES_PER_LINE: Final = 256 * 1024
 
 

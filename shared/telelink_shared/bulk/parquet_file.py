@@ -14,6 +14,8 @@ from telelink_shared.bulk.table import OURS, BadFile, Chunk, Format, Layout, Pos
 
 # What is held while a file is written; readers skip as many rows at once by their statistics.
 _ROWS_PER_GROUP: Final = 64 * 1024
+# A value of any size takes a few bytes of a file that repeats it, and its whole size here, again and again.
+_MOST_BYTES_PER_CHUNK: Final = 32 * 1024 * 1024
 _WORDS: Final = frozenset({"churn_risk", "recommendation", "confidence", "error"})
 
 
@@ -55,6 +57,8 @@ class ParquetSource:
                 self._read_to += batch.num_rows
                 if begin < start.row:
                     continue
+                if batch.nbytes > _MOST_BYTES_PER_CHUNK:
+                    raise BadFile("rows_too_large", "The values of the file's rows are too large.")
                 columns = [batch.column(position).to_pylist() for position in range(batch.num_columns)]
             end = self._read_to
             yield Chunk(Position(begin), Position(end), range(begin + 1, end + 1), columns, (), {}, batch)
@@ -66,7 +70,8 @@ def _bad_file_if_it_fails() -> Iterator[None]:
         yield
     except BaseException as error:
         # The library fails by errors of any kind; what it did not think of is not even an Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        is_theirs = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if isinstance(error, BadFile) or not is_theirs:
             raise
         raise BadFile("not_parquet", "The file cannot be read as Parquet, or not to its end.") from error
 

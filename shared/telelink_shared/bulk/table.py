@@ -42,6 +42,8 @@ OURS: Final = (
 """Columns that a result adds, behind the file's own. A file's own columns of these names are left out."""
 
 
+_MOST_COLUMNS: Final = 1_000
+
 ABSENT: Final = object()
 """Stands for a member that a JSON object has not; None is one that is null."""
 
@@ -131,8 +133,11 @@ def layout_of(headers: Sequence[str], mapping: Mapping[str, str] | None = None) 
         mapping: the field by header, for headers that are not known; a field may be spelled in any known way.
 
     Raises:
-        BadFile: a field that every customer needs is missing, one is given twice, or the mapping cannot be.
+        BadFile: a field that every customer needs is missing, one is given twice, there are too many columns, or the
+            mapping cannot be.
     """
+    if len(headers) > _MOST_COLUMNS:
+        raise BadFile("too_many_columns", f"The file has more than {_MOST_COLUMNS:,} columns.")
     wanted = {header: canonical_name(field) for header, field in (mapping or {}).items()}
     if not set(wanted.values()) <= {*FIELDS}:
         raise BadFile("unknown_field", "The mapping names a field that there is not.")

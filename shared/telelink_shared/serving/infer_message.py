@@ -15,7 +15,17 @@ from telelink_shared import binary_tensors
 from telelink_shared.binary_tensors import BadTensor
 from telelink_shared.customer import CATEGORIES
 from telelink_shared.features import BadColumn, Column, words_of
-from telelink_shared.inference import BinaryInferRequest, BinaryTensor, InferRequest, Tensor
+from telelink_shared.inference import (
+    ALL_AS_BYTES,
+    AS_BYTES,
+    BINARY_MEDIA_TYPE,
+    DATA_SIZE,
+    HEADER_LENGTH,
+    BinaryInferRequest,
+    BinaryTensor,
+    InferRequest,
+    Tensor,
+)
 from telelink_shared.problem import BadRequest, FieldError, InvalidInput, TooLarge
 from telelink_shared.serving.definition import BASELINE_OUTPUT, REASONS_OUTPUT, VARIANT_OUTPUT, ModelDefinition, Outputs
 from telelink_shared.serving.model import LoadedModel, MissingColumn
@@ -56,14 +66,14 @@ async def read_message(request: Request) -> tuple[Message, memoryview]:
     Raises:
         Problem
     """
-    lengths = values_of(request.scope, binary_tensors.HEADER_LENGTH.lower().encode())
+    lengths = values_of(request.scope, HEADER_LENGTH.lower().encode())
     if not lengths:
         return validate_json(_REQUEST, await read_body(request, limit_bytes=BODY_LIMIT_BYTES)), _NO_BYTES
     body = await read_bytes(request, limit_bytes=BODY_LIMIT_BYTES)
     length = lengths[0]
     is_number = length.isascii() and length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS
     if not is_number or int(length) > len(body):
-        raise BadRequest(f"{binary_tensors.HEADER_LENGTH} must be the length in bytes of the body's JSON object.")
+        raise BadRequest(f"{HEADER_LENGTH} must be the length in bytes of the body's JSON object.")
     head = body[: int(length)]
     must_be_utf8(head)
     return validate_json(_BINARY_REQUEST, head), memoryview(body)[int(length) :]
@@ -74,13 +84,13 @@ def _parts(message: BinaryInferRequest, data: memoryview) -> list[memoryview | N
     parts: list[memoryview | None] = []
     at, errors = 0, []
     for position, tensor in enumerate(message.inputs):
-        size = (tensor.parameters or {}).get(binary_tensors.DATA_SIZE)
+        size = (tensor.parameters or {}).get(DATA_SIZE)
         pointer = f"/inputs/{position}"
         if (size is None) == (tensor.data is None):
             fault = "must be given, here or as bytes" if size is None else "must not be given twice, here and as bytes"
             errors.append(FieldError(f"{pointer}/data", "missing" if size is None else "duplicate_data", fault))
         elif size is not None and (type(size) is not int or not 0 <= size <= len(data) - at):
-            pointer = f"{pointer}/parameters/{binary_tensors.DATA_SIZE}"
+            pointer = f"{pointer}/parameters/{DATA_SIZE}"
             errors.append(FieldError(pointer, "wrong_size", "must be a number of bytes that follow the JSON object"))
             break
         parts.append(None if size is None else data[at : at + size])
@@ -194,11 +204,11 @@ def _is_flag(parameters: dict[str, Any] | None, name: str, pointer: str, *, defa
 
 
 def _as_bytes(message: Message, wanted: Sequence[str]) -> Sequence[bool]:
-    default = _is_flag(message.parameters, binary_tensors.ALL_AS_BYTES, "", default=False)
+    default = _is_flag(message.parameters, ALL_AS_BYTES, "", default=False)
     if message.outputs is None:
         return [default] * len(wanted)
     return [
-        _is_flag(output.parameters, binary_tensors.AS_BYTES, f"/outputs/{position}", default=default)
+        _is_flag(output.parameters, AS_BYTES, f"/outputs/{position}", default=default)
         for position, output in enumerate(message.outputs)
     ]
 
@@ -215,7 +225,7 @@ def reply_of(model: LoadedModel, question: Question, outputs: Outputs) -> Respon
         }
         if as_bytes:
             part = binary_tensors.encode_words(words_of(values)) if is_words else binary_tensors.encode_numbers(values)
-            tensor["parameters"] = {binary_tensors.DATA_SIZE: len(part)}
+            tensor["parameters"] = {DATA_SIZE: len(part)}
             parts.append(part)
         else:
             tensor["data"] = values.ravel().tolist()
@@ -226,5 +236,5 @@ def reply_of(model: LoadedModel, question: Question, outputs: Outputs) -> Respon
     head = to_json(reply, inf_nan_mode="null")
     if not parts:
         return JsonReply(head)
-    length = {binary_tensors.HEADER_LENGTH: str(len(head))}
-    return Response(b"".join([head, *parts]), headers=length, media_type=binary_tensors.MEDIA_TYPE)
+    length = {HEADER_LENGTH: str(len(head))}
+    return Response(b"".join([head, *parts]), headers=length, media_type=BINARY_MEDIA_TYPE)

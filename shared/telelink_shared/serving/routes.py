@@ -10,12 +10,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from telelink_shared import binary_tensors
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import CATEGORIES
 from telelink_shared.features import BadColumn
 from telelink_shared.inference import (
+    BINARY_EXTENSION,
+    BINARY_MEDIA_TYPE,
     DEADLINE_HEADER,
+    HEADER_LENGTH,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -40,22 +42,22 @@ _MAX_ROWS_IN_PLACE: Final = 256
 # A day: nobody waits for more than that.
 _MAX_DEADLINE_DIGITS: Final = 8
 
-_EXTENSIONS: Final = ["model_repository", binary_tensors.EXTENSION]
+_EXTENSIONS: Final = ["model_repository", BINARY_EXTENSION]
 
 _BYTES: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The answer; with bytes behind the JSON object where outputs are asked for as such",
-        "content": {binary_tensors.MEDIA_TYPE: _BYTES},
+        "content": {BINARY_MEDIA_TYPE: _BYTES},
     },
     504: {"description": "The deadline had passed: nothing was begun", "content": {"application/problem+json": {}}},
 }
 _BODY: Final = json_body_of(InferRequest)["requestBody"]
 _INFER_EXTRA: Final[dict[str, Any]] = {
-    "requestBody": _BODY | {"content": _BODY["content"] | {binary_tensors.MEDIA_TYPE: _BYTES}},
+    "requestBody": _BODY | {"content": _BODY["content"] | {BINARY_MEDIA_TYPE: _BYTES}},
     "parameters": [
         {
-            "name": binary_tensors.HEADER_LENGTH,
+            "name": HEADER_LENGTH,
             "in": "header",
             "required": False,
             "description": "Where tensors follow as bytes: the length of the body's JSON object",

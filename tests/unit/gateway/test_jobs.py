@@ -4,6 +4,7 @@ import io
 import json
 import random
 from array import array
+from contextlib import contextmanager
 
 import pytest
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from support.binary_messages import binary_message, read_tensors
 from support.builders import a_customer, with_usage
 from telelink_gateway.jobs.input_file import InputFile
 from telelink_gateway.jobs.progress import Progress
-from telelink_gateway.jobs.ranking import Ranking, Wanted, rank_part, ranking_part
+from telelink_gateway.jobs.ranking import Wanted, page, parts_of, rank_part, ranking_parts
 from telelink_gateway.jobs.results import chosen_media_type, range_of
 from telelink_gateway.jobs.sqlite_store import SqliteJobStore
 from telelink_gateway.jobs.store import Job, KeyTaken, LeaseLost, Part
@@ -50,23 +51,29 @@ def scored_of(customers, risks, n_rows):
 
 
 @pytest.fixture(scope="module")
-def ranked():
+def ranked(tmp_path_factory):
     """Customers with their risk, and the order that is made of their chunks."""
     chance = random.Random(8)
     customers = [
-        a_customer(state=chance.choice(STATES), internationalPlan=chance.choice(PLAN_VALUES)) for _ in range(300)
+        a_customer(state=chance.choice(STATES), internationalPlan=chance.choice(PLAN_VALUES)) for _ in range(600)
     ]
     # Few different ones: many are as much at risk as others.
     risks = [chance.choice((0.1, 0.2, 0.3, 0.4)) for _ in customers]
-    runs = [rank_part(scored, number) for number, scored in enumerate(scored_of(customers, risks, 70))]
-    return list(zip(customers, risks, strict=True)), Ranking(ranking_part(runs))
+    with opened(tmp_path_factory.mktemp("ranked")) as store:
+        made = queued(store)
+        claim(store, "a", at_ms=0)
+        # More than are held at once, of each.
+        runs = [rank_part(scored, number) for number, scored in enumerate(scored_of(customers, risks, 260))]
+        store.commit(made, "a", runs, "", until_ms=10)
+        store.commit(made, "a", list(ranking_parts(store, made, 600, most=64)), "", until_ms=10)
+        yield list(zip(customers, risks, strict=True)), list(parts_of(store, made))
 
 
 @pytest.mark.parametrize("tier", [None, "Low", "Medium", "High"])
 @pytest.mark.parametrize("state", [None, "OH", "WY"])
 @pytest.mark.parametrize("plan", [None, "yes", "no"])
 def test_rows_are_found_by_what_they_are_in_the_order_of_value_at_risk(ranked, tier, state, plan):
-    customers, ranking = ranked
+    customers, order = ranked
     tiers = {0.1: "Low", 0.2: "Medium", 0.3: "High", 0.4: "High"}
     wanted = [
         row
@@ -75,8 +82,8 @@ def test_rows_are_found_by_what_they_are_in_the_order_of_value_at_risk(ranked, t
         and state in (None, customer["state"])
         and plan in (None, customer["internationalPlan"])
     ]
-    assert ranking.find(Wanted(tier, state, plan), offset=0, limit=1_000) == (wanted, len(wanted))
-    assert ranking.find(Wanted(tier, state, plan), offset=2, limit=3) == (wanted[2:5], len(wanted))
+    assert page(order, Wanted(tier, state, plan), offset=0, limit=1_000) == (wanted, len(wanted))
+    assert page(order, Wanted(tier, state, plan), offset=2, limit=3) == (wanted[2:5], len(wanted))
 
 
 def test_customers_are_the_same_as_bytes_and_as_json():
@@ -133,12 +140,20 @@ def test_a_reply_that_is_not_what_it_says_is_a_failure(body, length):
     assert raised.value.code == "malformed"
 
 
+@contextmanager
+def opened(folder):
+    store = SqliteJobStore(folder / "jobs.db")
+    store.open()
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 @pytest.fixture
 def store(tmp_path):
-    opened = SqliteJobStore(tmp_path / "jobs.db")
-    opened.open()
-    yield opened
-    opened.close()
+    with opened(tmp_path) as made:
+        yield made
 
 
 def job(number=0, *, key=None, at_ms=None):

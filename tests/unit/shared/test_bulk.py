@@ -332,6 +332,34 @@ def test_an_object_is_written_again_as_it_stands_there():
     assert first == third
 
 
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_file_with_very_many_columns_is_refused(format):
+    rows = [{f"column {number}": "" for number in range(1_001)}]
+    data = _csv(rows)
+    if format == "parquet":
+        out = io.BytesIO()
+        names = list(rows[0])
+        write_parquet(RecordBatch.from_arrays([Array([""], DataType.string())] * len(names), names=names), out)
+        data = out.getvalue()
+    with pytest.raises(BadFile) as raised:
+        open_source(io.BytesIO(data), format)
+    assert raised.value.code == "too_many_columns"
+
+
+def test_a_parquet_file_that_repeats_a_large_value_is_refused():
+    customer = {**EXAMPLE, "note": "x" * 20_000}
+    arrays = [
+        Array([value] * 2_500, DataType.string() if isinstance(value, str) else DataType.int64())
+        for value in customer.values()
+    ]
+    out = io.BytesIO()
+    write_parquet(RecordBatch.from_arrays(arrays, names=list(customer)), out, compression="snappy")
+    assert len(out.getvalue()) < 100_000
+    with pytest.raises(BadFile) as raised:
+        list(open_source(out, "parquet").chunks(2_500))
+    assert raised.value.code == "rows_too_large"
+
+
 def test_columns_of_a_parquet_file_keep_their_types():
     names = list(EXAMPLE)
     arrays = [
