@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import httpx2 as httpx
 from bench.stands import Stand
 from bench.wrk import BenchError, Load, drive
 
+# What ours does by itself while nobody asks takes less.
+_IDLE_SHARE = 0.1
+_LOOK_S = 0.25
 _SAMPLE = re.compile(r"^(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.MULTILINE)
 
 
@@ -101,12 +105,21 @@ Rounds = Mapping[str, Sequence[Run]]
 """Runs by the stand's name, as many for each."""
 
 
+def _until_idle(stand: Stand) -> None:
+    """A stand works on for those who have gone: at 64 connections the one process for seconds, while others run."""
+    spent_s = -1.0
+    while (now_s := sum(cost.cpu_s for cost in stand.costs().values())) - spent_s > _IDLE_SHARE * _LOOK_S:
+        spent_s = now_s
+        time.sleep(_LOOK_S)
+
+
 def rounds(stands: Sequence[Stand], n_rounds: int, measure: Callable[[Stand], Run]) -> Rounds:
     """Measure each stand in turn, `n_rounds` times."""
     runs: dict[str, list[Run]] = {stand.name: [] for stand in stands}
     for _ in range(n_rounds):
         for stand in stands:
             runs[stand.name].append(measure(stand))
+            _until_idle(stand)
     return runs
 
 

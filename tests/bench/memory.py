@@ -29,6 +29,11 @@ def rss_mib(costs: Costs) -> float:
     return sum(cost.rss_mib for cost in costs.values())
 
 
+def pss_mib(costs: Costs) -> float:
+    """What the stack takes of the machine: pages that processes share count once."""
+    return sum(cost.pss_mib for cost in costs.values())
+
+
 @dataclass
 class _Watch:
     stand: Stand
@@ -40,7 +45,7 @@ class _Watch:
             self.look()
 
     def look(self) -> None:
-        self.peak = max(self.peak, self.stand.costs(), key=rss_mib)
+        self.peak = max(self.peak, self.stand.costs(), key=pss_mib)
 
     def stop(self) -> None:
         self._over.set()
@@ -94,12 +99,16 @@ def measure(setting: Setting) -> Part:
     grown = rss_mib(trail[-1][1]) - rss_mib(early[1])
     return Part(
         "Memory",
-        [_table(moments), "MiB. *Shared once* counts a page that several processes share once (PSS), the rest do not."],
         [
-            Bar("resident memory of the whole stack, idle", rss_mib(moments["idle"]), at_most=300, unit=" MiB"),
+            _table(moments),
+            "MiB. *Shared once* counts a page that several processes share once (PSS), the rest do not: it is what the "
+            "machine has to have, and what the bars are about.",
+        ],
+        [
+            Bar("resident memory of the whole stack, idle", pss_mib(moments["idle"]), at_most=300, unit=" MiB"),
             Bar(
                 "the same under load, singles or batches",
-                max(rss_mib(singles.peak), rss_mib(batches.peak)),
+                max(pss_mib(singles.peak), pss_mib(batches.peak)),
                 at_most=400,
                 unit=" MiB",
             ),
@@ -115,7 +124,7 @@ def _table(moments: Mapping[str, Costs]) -> str:
             moment,
             *(number(costs[name].rss_mib) for name in names),
             number(rss_mib(costs)),
-            number(sum(cost.pss_mib for cost in costs.values())),
+            number(pss_mib(costs)),
         ]
         for moment, costs in moments.items()
     ]

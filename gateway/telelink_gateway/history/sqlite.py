@@ -58,6 +58,8 @@ _STEPS: Final = {0: (PREDICTIONS, *REPLIES, *INDEXES), 1: _FROM_1, 2: _FROM_2}
 
 # One statement for many rows: the thread that runs it asks for the interpreter's lock once, not once a row.
 _ROWS_PER_STATEMENT: Final = 64
+# Rows wait behind whoever waits for the copying to end, which as a rule takes less; else what follows is done later.
+_COPYING_ENDS_S: Final = 0.2
 # About 10 MB of log.
 _ROWS_PER_LOG_COPY: Final = 20_000
 _PLACEHOLDERS: Final = f"({', '.join('?' * len(ROW_COLUMNS))})"
@@ -281,7 +283,7 @@ class SqliteStore(SqlStore):
         """Copy SQLite's log into the file once it has grown by so many rows.
 
         Another thread does it, which waits for the disk while this one goes on committing. What that adds to the log is
-        copied here when the other is done: little, and then the log begins anew.
+        copied here when the other is done, and then the log begins anew: little, where rows come one by one.
         """
         if self._is_scrub_due:
             self.scrub()
@@ -291,17 +293,22 @@ class SqliteStore(SqlStore):
                 _copy_log(self._connection)
         elif self._connection.total_changes - self._n_changes >= _ROWS_PER_LOG_COPY:
             self._n_changes = self._connection.total_changes
-            self._copying = threading.Thread(target=self._copy_meanwhile, name="history-log", daemon=True)
-            self._copying.start()
+            copying = threading.Thread(
+                target=self._copy_meanwhile, args=(self._files[self._path],), name="history-log", daemon=True
+            )
+            copying.start()
+            self._copying = copying
 
-    def _copy_meanwhile(self) -> None:
+    def _copy_meanwhile(self, identity: _Identity) -> None:
         with suppress(sqlite3.Error), closing(self._connect_to_read()) as connection:
-            _copy_log(connection)
+            # Opened by its name: what lies there now may be another file.
+            if _is_still(self._path, identity):
+                _copy_log(connection)
 
     def _end_copying(self) -> None:
         copying, self._copying = self._copying, None
         if copying is not None:
-            copying.join(_BUSY_TIMEOUT_S)
+            copying.join(_COPYING_ENDS_S)
 
     def check(self) -> None:
         """See `Store.check`."""

@@ -193,11 +193,8 @@ class Scoring:
             header = result.header()
             parts.append(Part("csv", 0, 0, 0, 0, header, array("I", [len(header)]).tobytes()))
             progress = progress.model_copy(update={"n_csv_bytes": len(header)})
-        # Of one who did not come to the end.
-        self._store.drop_parts(self._job.id, "ranking")
         for part in ranking_parts(self._store, self._job.id, progress.row):
-            until_ms = now_ms() + self._lease_ms
-            self._store.commit(self._job.id, self._owner, [part], self._progress.model_dump_json(), until_ms=until_ms)
+            self._store.rank(self._job.id, self._owner, part, until_ms=now_ms() + self._lease_ms)
         self._store.finish(self._job.id, self._owner, "succeeded", parts, progress.model_dump_json(), now_ms=now_ms())
         self._store.drop_parts(self._job.id, "ranks")
 

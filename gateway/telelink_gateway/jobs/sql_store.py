@@ -94,6 +94,7 @@ UPDATE jobs SET state = 'cancelled', finished_at_ms = ?, owner = NULL, leased_un
     revision = revision + 1
 WHERE id = ? AND state IN ('uploading', 'queued', 'running')
 """
+_DROP: Final = "DELETE FROM job_parts WHERE job_id = ? AND kind = ?"
 _PART: Final = ", ".join(Part._fields)
 
 
@@ -300,6 +301,18 @@ class JobStore(ABC):
             self._must_be_ours(self._execute(_COMMIT, (progress, until_ms, job_id, owner)))
             self._add(job_id, parts)
 
+    def rank(self, job_id: str, owner: str, part: Part, *, until_ms: int) -> None:
+        """A part of the order; the first takes the place of whatever somebody left who did not come to the end.
+
+        Raises:
+            LeaseLost
+        """
+        with self._transaction():
+            self._must_be_ours(self._execute(_RENEW, (until_ms, "", "", "", "", job_id, owner)))
+            if part.number == 0:
+                self._execute(_DROP, (job_id, part.kind))
+            self._add(job_id, [part])
+
     def finish(
         self,
         job_id: str,
@@ -339,7 +352,7 @@ class JobStore(ABC):
     def drop_parts(self, job_id: str, kind: Kind) -> None:
         """Remove what there is of one kind."""
         with self._transaction():
-            self._execute("DELETE FROM job_parts WHERE job_id = ? AND kind = ?", (job_id, kind))
+            self._execute(_DROP, (job_id, kind))
 
     def part_at(self, job_id: str, kind: Kind, start: int) -> Part | None:
         """The part that holds this byte of the whole."""

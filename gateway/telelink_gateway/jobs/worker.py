@@ -53,6 +53,7 @@ _MOST_DEATHS: Final = 3
 _IDLE_S: Final = 10.0
 _LOOK_S: Final = 0.25
 # As readers in compiled code do where there is no more memory.
+_TOO_LARGE: Final = "The values of the file's rows are too large, or too many. Leave out columns that say nothing."
 _DIED: Final = "Whoever worked on this file ended without a word, again and again. Perhaps its values are too large."
 
 log = structlog.get_logger()
@@ -145,6 +146,8 @@ class Worker:
             is_finished = await scoring.run(self._should_stop)
         except BadFile as error:
             await self._fail(job, error.code, str(error))
+        except MemoryError:
+            await self._fail(job, "rows_too_large", _TOO_LARGE)
         except (LeaseLost, asyncio.CancelledError):
             raise
         # A bug, or a job that was removed meanwhile: this job fails, and the worker goes on with the next.
@@ -160,10 +163,9 @@ class Worker:
         # Only formats are ever wanted, and it is claimed only where one is.
         format: Format = job.wanted.split()[0]  # type: ignore[assignment]
         if job.n_deaths >= _MOST_DEATHS:
-            await asyncio.to_thread(self._store.drop_parts, job.id, format)
-            await asyncio.to_thread(self._store.made, job.id, self._owner, format)
+            await self._give_up(job, format)
             return
-        with suppress(Stopped):
+        try:
             await asyncio.to_thread(
                 render,
                 self._store,
@@ -173,6 +175,15 @@ class Worker:
                 lease_ms=_LEASE_MS,
                 should_stop=self._should_stop.is_set,
             )
+        except Stopped:
+            pass
+        except MemoryError:
+            await self._give_up(job, format)
+
+    async def _give_up(self, job: Job, format: Format) -> None:
+        log.warning("format not made", job=job.id, format=format)
+        await asyncio.to_thread(self._store.drop_parts, job.id, format)
+        await asyncio.to_thread(self._store.made, job.id, self._owner, format)
 
     async def _fail(self, job: Job, code: str, reason: str) -> None:
         log.warning("job failed", job=job.id, code=code)
@@ -258,13 +269,21 @@ async def _main(settings: Settings) -> None:
     await work(settings, should_stop)
 
 
+def _limit_memory() -> None:
+    # Not every system has this limit.
+    with suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = _MOST_BYTES if hard == resource.RLIM_INFINITY else min(_MOST_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
 def main() -> None:
     """Run a worker."""
     os.nice(_NICENESS)
     # Where memory runs out, it is the worker that ends, and not the gateway.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
-    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
+    _limit_memory()
     settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     configure_logging("gateway-jobs", settings.log_level)
     gc.collect()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import structlog
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import from_json, to_json
 
 from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, checked_columns, inputs_of
@@ -27,7 +28,7 @@ from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.probing import Prober
 from telelink_gateway.upstream.retry import RetryBudget
 from telelink_gateway.upstream.status import CallLog, Said, ServiceState, ServiceStatus
-from telelink_shared.customer import EXAMPLE, Customer, row_of
+from telelink_shared.customer import EXAMPLE, MINUTES, Customer, row_of
 from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata, ServerMetadata
 from telelink_shared.problem import ModelUnavailable
 from telelink_shared.reasons import GROUP_NAMES
@@ -97,8 +98,9 @@ def _message(reply: Reply) -> InferResponse:
 
 @cache
 def _probe_inputs() -> Inputs:
-    """A customer that any model must have an answer for."""
-    return inputs_of([row_of(Customer.model_validate(EXAMPLE))])
+    """Customers that any model must have an answer for: one without usage, and one with."""
+    usage = {to_camel(column): 100.0 for column in MINUTES}
+    return inputs_of([row_of(Customer.model_validate(EXAMPLE | more)) for more in ({}, usage)])
 
 
 @dataclass
@@ -280,7 +282,7 @@ class ModelClient:
 
     async def _answers_another(self, base: str, call: _Call) -> bool:
         """Whether it does answer what a probe asks, by the same deadline: then the fault is with these customers."""
-        if call.is_probe:
+        if call.is_probe or self.breaker.state != "closed":
             return False
         try:
             await self._ask_at(base, call._replace(inputs=_probe_inputs(), outputs=self.expected, is_probe=True))

@@ -90,7 +90,7 @@ class Model:
         ]
 
     async def _answer_apart(self, questions: Sequence[_Question], deadline: float) -> Sequence[AnswerOrProblem]:
-        """Halved until each that is refused stands alone: at most two calls for each customer."""
+        """Halved until each that is refused stands alone: at most two calls for each, and as many probes."""
         if len(questions) == 1:
             return [self.client.unavailable("refused", "the service refused it", questions[0].ids.forwarded())]
         middle = len(questions) // 2

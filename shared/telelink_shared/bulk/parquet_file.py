@@ -71,7 +71,7 @@ def _bad_file_if_it_fails() -> Iterator[None]:
     except BaseException as error:
         # The library fails by errors of any kind; what it did not think of is not even an Exception.
         is_theirs = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if isinstance(error, BadFile) or not is_theirs:
+        if isinstance(error, (BadFile, MemoryError)) or not is_theirs:
             raise
         raise BadFile("not_parquet", "The file cannot be read as Parquet, or not to its end.") from error
 

@@ -1,5 +1,6 @@
 """What jobs are made of: the order of value at risk, the input as a file, who works on what, messages as bytes."""
 
+import asyncio
 import io
 import json
 import random
@@ -11,12 +12,14 @@ from starlette.requests import Request
 
 from support.binary_messages import binary_message, read_tensors
 from support.builders import a_customer, with_usage
+from telelink_gateway.jobs import worker
 from telelink_gateway.jobs.input_file import InputFile
 from telelink_gateway.jobs.progress import Progress
 from telelink_gateway.jobs.ranking import Wanted, page, parts_of, rank_part, ranking_parts
 from telelink_gateway.jobs.results import chosen_media_type, range_of
 from telelink_gateway.jobs.sqlite_store import SqliteJobStore
 from telelink_gateway.jobs.store import Job, KeyTaken, LeaseLost, Part
+from telelink_gateway.settings import Settings
 from telelink_gateway.upstream.answer import inputs_of
 from telelink_gateway.upstream.binary import binary_inputs, headers_of, json_inputs, read_reply
 from telelink_gateway.upstream.failure import Failure
@@ -184,6 +187,7 @@ def test_a_job_has_one_worker_until_its_lease_is_over(store):
         lambda: store.renew(first, "a", until_ms=1_000),
         lambda: store.commit(first, "a", [], "{}", until_ms=1_000),
         lambda: store.finish(first, "a", "succeeded", [], "{}", now_ms=100),
+        lambda: store.rank(first, "a", Part("ranking", 0, 0, 0, 1, b"x"), until_ms=1_000),
     ):
         with pytest.raises(LeaseLost):
             late()
@@ -213,6 +217,33 @@ def test_it_is_known_how_often_workers_died_over_a_chunk(store):
     assert store.find(made).n_deaths == 2
     store.commit(made, "d", [], "", until_ms=600)
     assert store.find(made).n_deaths == 0
+
+
+def test_an_order_that_somebody_left_half_made_is_made_anew_and_only_by_whose_the_job_is(store):
+    made = queued(store)
+    for owner, at_ms in (("a", 0), ("b", 200)):
+        claim(store, owner, at_ms=at_ms)
+        for number in (0, 1):
+            store.rank(made, owner, Part("ranking", number, number, 0, 1, owner.encode()), until_ms=at_ms + 100)
+    assert store.find(made).n_deaths == 1
+    with pytest.raises(LeaseLost):
+        store.rank(made, "a", Part("ranking", 0, 0, 0, 1, b"a"), until_ms=1_000)
+    assert [store.piece(made, "ranking", number, 0, 1) for number in (0, 1)] == [b"b", b"b"]
+
+
+async def test_a_job_that_takes_more_memory_than_there_is_fails_by_that_name(store, monkeypatch):
+    class Greedy:
+        def __init__(self, *_, **__):
+            pass
+
+        async def run(self, _should_stop):
+            raise MemoryError
+
+    monkeypatch.setattr(worker, "Scoring", Greedy)
+    monkeypatch.setattr(worker, "_IDLE_S", 0.2)
+    made = queued(store)
+    await worker.Worker(Settings(), store, None, None, asyncio.Event()).run()
+    assert (store.find(made).state, store.find(made).code) == ("failed", "rows_too_large")
 
 
 def test_a_cancelled_job_is_nobodys(store):

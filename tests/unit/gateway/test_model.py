@@ -135,6 +135,16 @@ async def test_a_service_that_refuses_everything_is_asked_twice_for_each_custome
     assert model.client.breaker.state == "closed"
 
 
+async def test_a_service_that_breaks_on_every_customer_but_no_probe_is_asked_four_times_for_each_at_most(
+    model, service
+):
+    service.refuses, service.refusal = lambda tenures: min(tenures) < FULL, 500
+    answers = await asked(model, range(FULL))
+    assert [*map(told, answers)] == [ModelUnavailable] * FULL
+    assert len(service.calls) <= 4 * FULL - 2
+    assert model.client.breaker.state == "closed"
+
+
 @pytest.mark.parametrize("poison", [{0, FULL - 1}, {31, 32}, {5, 6}, set(range(0, FULL, 7))], ids=str)
 async def test_several_such_customers_harm_no_other_wherever_they_are(model, service, refusal, poison):
     service.refuses = lambda tenures: not poison.isdisjoint(tenures)

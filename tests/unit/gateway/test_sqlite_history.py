@@ -154,7 +154,6 @@ _OPEN = """
 import sys
 from pathlib import Path
 from telelink_gateway.history.sqlite import SqliteStore
-from telelink_gateway.history.store import Group
 print("ready", flush=True)
 for line in sys.stdin:
     store = SqliteStore(Path(line.rstrip()))
@@ -363,22 +362,72 @@ def times_begun(path):
     return int.from_bytes(header[12:16], "big")
 
 
-def test_the_log_is_copied_beside_the_commits_and_begins_anew(path, monkeypatch):
+def copying():
+    """The thread that copies the log."""
+    return next(thread for thread in threading.enumerate() if thread.name == "history-log")
+
+
+@pytest.fixture
+def store(path, monkeypatch):
     monkeypatch.setattr(sqlite, "_ROWS_PER_LOG_COPY", 1)
     store = SqliteStore(path)
     store.open()
-    try:
-        store.commit([Group(rows({}))])
-        before = times_begun(path)
-        store.tidy_up()
-        for thread in threading.enumerate():
-            if thread.name == "history-log":
-                thread.join()
-        store.commit([Group(rows({}, prediction_id="p2"))])
-        store.tidy_up()
-        store.commit([Group(rows({}, prediction_id="p3"))])
-        # Once for what the other thread copied, once for what came after it.
-        assert times_begun(path) == before + 2
-        assert stored(path) == [("p1", 0), ("p2", 0), ("p3", 0)]
-    finally:
-        store.close()
+    store.commit([Group(rows({}))])
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Holds the copying up until it is set."""
+    copy, held = sqlite._copy_log, threading.Event()
+
+    def when_let_go(connection):
+        if threading.current_thread().name == "history-log":
+            assert held.wait(10)
+        copy(connection)
+
+    monkeypatch.setattr(sqlite, "_copy_log", when_let_go)
+    yield held
+    held.set()
+
+
+def test_rows_are_committed_while_the_log_is_copied_and_then_it_begins_anew(store, path, held):
+    before = times_begun(path)
+    store.tidy_up()
+    store.commit([Group(rows({}, prediction_id="p2"))])
+    store.tidy_up()
+    assert stored(path) == [("p1", 0), ("p2", 0)]
+    held.set()
+    copying().join()
+    store.tidy_up()
+    store.commit([Group(rows({}, prediction_id="p3"))])
+    assert times_begun(path) == before + 1
+    assert stored(path) == [("p1", 0), ("p2", 0), ("p3", 0)]
+
+
+def test_an_erasure_waits_for_the_copying_of_the_log_for_a_moment_only_and_is_made_good(store, path, held):
+    store.tidy_up()
+    assert store.erase_some("c1", limit=10) == 1
+    store.scrub()
+    held.set()
+    store.tidy_up()
+    assert path.with_name(f"{path.name}-wal").stat().st_size == 0
+
+
+def test_the_log_of_a_file_that_was_replaced_is_not_copied_into_the_next(store, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_is_still", lambda _path, _identity: False)
+    before = times_begun(path)
+    store.tidy_up()
+    copying().join()
+    store.commit([Group(rows({}, prediction_id="p2"))])
+    assert times_begun(path) == before
+
+
+def test_a_history_closes_while_its_log_is_copied(store, path, held):
+    store.tidy_up()
+    thread = copying()
+    store.close()
+    held.set()
+    thread.join()
+    assert stored(path) == [("p1", 0)]

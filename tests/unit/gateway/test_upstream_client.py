@@ -508,7 +508,7 @@ async def test_a_made_up_customer_finds_out_when_the_service_is_back(client, ser
     healthy = service.infer
     asked = await opened(client, service)
     await until(lambda: len(asked) == 3)
-    assert asked[0]["inputs"][1]["data"] == ["CA"]
+    assert asked[0]["inputs"][1]["data"] == ["CA", "CA"]
     service.infer = healthy
     await until(lambda: client.breaker.state == "closed")
     assert (await ask(client)).version == "1"
