@@ -136,10 +136,10 @@ def test_a_node_that_loses_its_power_under_load_costs_no_request_and_no_row(swar
     # One PostgreSQL is a single point, and is not what is lost here: it is on the first node.
     lost = max(system.nodes[1:], key=lambda node: (n_copies(node)[0] > 0, sum(n_copies(node))))
     staying = [node for node in system.nodes if node is not lost]
-    # It is in the way of requests: what it runs is asked in turn with the others.
-    n_gateways, *n_models = n_copies(lost)
+    # It is in the way of requests: what it runs is asked in turn with the others. Which models these are depends on
+    # where an update before put its copies.
+    n_gateways, *_ = n_copies(lost)
     assert n_gateways >= 1
-    assert sum(n_models) >= 1
     (node_id,) = lost.docker("info", "--format", "{{.Swarm.NodeID}}").split()
 
     def is_down():
