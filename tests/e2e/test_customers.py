@@ -50,6 +50,18 @@ def dollars(page, column):
     return [int(cell.strip("$").replace(",", "")) for cell in cells]
 
 
+def test_a_list_of_earlier_files_that_nobody_waits_for_is_not_the_one_that_is_waited_for(customers):
+    earlier = customers.locator(".earlier")
+    customers.route("**/v1/jobs", lambda route: None)
+    for again in (1, 2):
+        with customers.expect_request("**/v1/jobs"):
+            customers.evaluate(f"location.hash = '#/customers?again={again}'")
+        expect(earlier).to_have_attribute("aria-busy", "true")
+    choose(customers, "list.xls", "x")
+    expect(customers.get_by_role("alert")).to_be_visible()
+    expect(earlier).not_to_have_attribute("aria-busy", "true")
+
+
 def test_the_sample_comes_back_ranked_with_its_faults_listed(scored):
     assert scored.locator(".customers-table tbody tr").count() == 50
     at_risk = dollars(scored, 4)

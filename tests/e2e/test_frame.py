@@ -34,6 +34,17 @@ def test_an_address_of_no_view_says_so(visit, site):
     expect(page.get_by_role("button", name="Predict")).to_be_visible()
 
 
+def test_an_address_within_the_page_shows_the_first_view(visit, site):
+    page = visit(f"{site}/#notes")
+    expect(page.get_by_role("button", name="Predict")).to_be_visible()
+    expect(page.locator("#services")).to_be_visible()
+    # Once a view is there, it stays.
+    page.get_by_role("link", name="Customers").click()
+    expect(page.locator(".drop-zone")).to_be_visible()
+    page.evaluate("location.hash = '#main'")
+    expect(page.locator(".drop-zone")).to_be_visible()
+
+
 def test_a_view_that_cannot_be_loaded_says_what_to_do(visit, site):
     page = visit(site)
     page.route("**/views/customers.js", lambda route: route.abort())

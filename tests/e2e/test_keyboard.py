@@ -80,8 +80,14 @@ def test_the_models_by_keyboard(figures):
     page, keys = figures, figures.keyboard
     opened(page, "models", "#model-heading")
     tab_to(page, "#variant")
+    page.evaluate("window.stoodOn = []; addEventListener('focusin', ({ target }) => window.stoodOn.push(target.id))")
     keys.press("End")
     expect(page).to_have_url(re.compile("variant=eleven$"))
+    expect(page.locator("#variant")).to_be_focused()
+    # Nor anywhere else in between: a screen reader would tell the whole card.
+    assert page.evaluate("window.stoodOn") == ["variant"]
+    page.evaluate("location.hash = '#/models?variant=day'")
+    expect(page.locator("#variant")).to_have_value("day")
     expect(page.locator("#variant")).to_be_focused()
     tab_to(page, "section:has(.calibration) summary")
     keys.press("Enter")

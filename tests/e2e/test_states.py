@@ -37,6 +37,11 @@ class Walk:
         """Have requests answered so; without a reply they wait for ever."""
         self.page.route(pattern, lambda route: route.fulfill(**reply) if reply else None)
 
+    def wait_no_longer(self, selector):
+        """Go on as if what waits where the selector is had been waited for as long as anything is held back for it."""
+        expect(self.page.locator(selector)).to_be_visible()
+        self.page.evaluate("document.getAnimations().forEach((each) => each.finish())")
+
     def see(self, name, *selectors):
         """Look at the state that these selectors are there in, and end what was answered for it."""
         for selector in selectors:
@@ -83,7 +88,10 @@ def test_analyze(walk):
     expect(page.locator("#result .answer")).to_be_visible()
     for summary in page.locator("#result summary").all():
         summary.click()
-    walk.see("analyze-answer", ".suggestions li", "#recent button")
+    # Folded on a small screen, and there for whoever asks.
+    expect(page.locator("#notes")).to_be_visible(visible=walk.width > 640)
+    page.locator("#result a[href='#notes']").click()
+    walk.see("analyze-answer", ".suggestions li", "#recent button", "#notes")
     page.locator("#totalDayCalls").fill("5")
     walk.see("analyze-stale", "#result .notice")
 
@@ -160,7 +168,8 @@ def test_portfolio(walk):
     page = walk.page
     walk.answer("**/v1/portfolio*")
     walk.open("portfolio")
-    walk.see("portfolio-loading", "#figures .state")
+    walk.wait_no_longer("#figures .state")
+    walk.see("portfolio-loading", "#figures .state", "#services li")
     walk.answer("**/v1/portfolio*", status=503, json=PROBLEM)
     walk.open("portfolio")
     walk.see("portfolio-error", "#figures [role=alert]")
@@ -184,7 +193,11 @@ def test_models(walk):
     walk.answer("**/v1/models")
     walk.answer("**/v1/services")
     walk.open("models")
-    walk.see("models-loading", "#live-services .state")
+    walk.wait_no_longer("#live-services .state")
+    walk.see("models-services-loading", "#live-services .state", "#services li")
+    walk.answer("**/v1/models")
+    walk.open("models")
+    walk.see("models-loading", ".service", "#card .state")
     walk.answer("**/v1/models/churn", status=503, json=PROBLEM)
     walk.open("models")
     walk.see("models-error", "#card [role=alert]")

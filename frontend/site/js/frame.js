@@ -94,10 +94,12 @@ export function startFrame(store, redraw) {
 
   function follow({ isMove = true } = {}) {
     const route = parseRoute(location.hash);
-    if (route === null) return;
-    const name = route.view || VIEWS[0].name;
-    if (name === shown.name && shown.update) shown.update(route.params);
-    else show(name, route.params, { isMove });
+    // An address within the page is one of what is shown; where nothing is yet, of the first view.
+    if (route === null && shown.name !== null) return;
+    const { view, params } = route ?? parseRoute('');
+    const name = view || VIEWS[0].name;
+    if (name === shown.name && shown.update) shown.update(params);
+    else show(name, params, { isMove });
   }
 
   byId('settings').addEventListener('change', async ({ target }) => {
@@ -124,6 +126,8 @@ export function startFrame(store, redraw) {
     if (!link) return;
     event.preventDefault();
     const target = byId(link.hash.slice(1));
+    const fold = target.closest('details');
+    if (fold) fold.open = true;
     target.focus();
     target.scrollIntoView();
   });

@@ -18,7 +18,9 @@ function drawServices({ access, services: known }) {
   draw(byId('services'), isShut ? html`` : serviceBadges(known));
   draw(byId('banner'), isShut ? html`` : banner(known));
   const notes = [...new Set((known ?? []).flatMap((service) => service.notes))];
-  if (notes.length) byId('notes').textContent = notes.join(' ');
+  if (notes.length === 0) return;
+  byId('notes-fold').hidden = false;
+  byId('notes').textContent = notes.join(' ');
 }
 
 async function askServices() {
@@ -42,6 +44,8 @@ async function keepAsking() {
   setTimeout(keepAsking, SERVICES_EVERY_MS);
 }
 
+// On a small screen they would fill half of it, below every view.
+byId('notes-fold').open = matchMedia('(min-width: 40rem)').matches;
 await speak();
 const signIn = startSignIn(store, { section: byId('sign-in'), rest: [byId('view'), byId('views')] });
 startFrame(store, () => {

@@ -8,6 +8,7 @@ export default {
   'frame.programs': 'For programs',
   'frame.docs': 'API documentation',
   'frame.redoc': 'Reference',
+  'frame.notes': 'What these models do not know',
   'frame.no-view': 'There is no such view',
   'frame.no-view-text': 'The address may be misspelt, or of another version. Choose a view above.',
   'frame.failed': 'The view cannot be shown',

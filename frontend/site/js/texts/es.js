@@ -8,6 +8,7 @@ export default {
   'frame.programs': 'Para programas',
   'frame.docs': 'Documentación de la API',
   'frame.redoc': 'Referencia',
+  'frame.notes': 'Lo que estos modelos no saben',
   'frame.no-view': 'Esta vista no existe',
   'frame.no-view-text': 'La dirección puede estar mal escrita o ser de otra versión. Elija una vista arriba.',
   'frame.failed': 'La vista no se puede mostrar',

@@ -84,13 +84,19 @@ export function show({ root, store, params, signal, write }) {
       // Without earlier files a new one can be sent all the same.
       if (!(error instanceof ApiError) && !mine.aborted) throw error;
     } finally {
-      earlier.removeAttribute('aria-busy');
+      // Where another has begun, it is that one's.
+      if (!mine.aborted) earlier.removeAttribute('aria-busy');
     }
+  }
+
+  function hideEarlier() {
+    earlier.hidden = true;
+    earlier.removeAttribute('aria-busy');
   }
 
   async function take(file) {
     const mine = begin();
-    earlier.hidden = true;
+    hideEarlier();
     const type = typeOf(file.name);
     if (!type) return fail(new ApiError(t('file.other-kind-text'), { title: t('file.other-kind') }), mine);
     const readNames = { 'text/csv': headersOf, 'application/x-ndjson': namesOf }[type];
@@ -128,7 +134,7 @@ export function show({ root, store, params, signal, write }) {
 
   function follow(id) {
     const mine = begin();
-    earlier.hidden = true;
+    hideEarlier();
     state = { kind: 'following', id };
     drawCard(loading());
     followJob(id, {

@@ -210,7 +210,7 @@ function page() {
       <label class="fields-switch"><input type="checkbox" role="switch" id="fields"> ${t('panels.show-fields')}</label></div>
     <section class="card" aria-labelledby="services-heading"><h2 id="services-heading">${t('models.services')}</h2>
       <p class="quiet">${t('models.services-means')}</p><div id="live-services">${loading()}</div></section>
-    <nav class="actions model-nav" aria-label="${t('models.cards')}"></nav><div id="card" class="model-card" tabindex="-1"></div>`;
+    <nav class="actions model-nav" aria-label="${t('models.cards')}"></nav><div id="card" class="model-card" tabindex="-1">${loading()}</div>`;
 }
 
 /** @param {import('../views.js').Place} place */
@@ -246,9 +246,11 @@ export function show({ root, params, signal, write }) {
 
   function drawCard() {
     const again = html`<button type="button" class="secondary outline" data-action="again">${t('panels.again')}</button>`;
-    const wasInside = content.contains(document.activeElement);
+    const stoodOn = document.activeElement;
+    const wasInside = content.contains(stoodOn);
     draw(content, known instanceof Error ? failure(known, { action: again }) : card(known, shown.variant));
-    if (wasInside) content.focus();
+    // Whoever stood on something stands on what is in its place, and sees what they saw.
+    if (wasInside) ((stoodOn.id && byId(stoodOn.id)) || content).focus({ preventScroll: true });
   }
 
   async function ask() {
@@ -280,14 +282,14 @@ export function show({ root, params, signal, write }) {
     shown.variant = target.value;
     write({ ...(shown.model && { model: shown.model }), variant: target.value });
     drawCard();
-    byId('variant').focus();
   }, { signal });
   content.addEventListener('click', ({ target }) => target.closest('[data-action="again"]') && ask(), { signal });
   byId('fields').addEventListener('change', ({ target }) => root.classList.toggle('shows-fields', target.checked), { signal });
   signal.addEventListener('abort', () => root.classList.remove('shows-fields'));
 
   signal.addEventListener('abort', () => clearTimeout(timer));
-  const servicesTold = keepAsking();
+  // Should they not be drawn, that is reported, and the cards are shown all the same.
+  const servicesTold = keepAsking().catch(reportError);
   take(params);
   return { update: take };
 }

@@ -43,9 +43,9 @@ const source = (field) => html`<code class="source">${field}</code>`;
 const figure = (field, text) => html`<span data-field="${field}">${text}</span>`;
 
 /** A table that scrolls by itself where it is wider than the screen. */
-function table(labelledBy, head, rows, { withBars = false } = {}) {
+function table(labelledBy, head, rows) {
   return html`<div class="table-scroll" role="group" tabindex="0" aria-labelledby="${labelledBy}">
-    <table ${withBars && html`class="with-bars"`}><thead><tr>${head.map(([text, isNumber]) => html`
+    <table><thead><tr>${head.map(([text, isNumber]) => html`
       <th scope="col" ${isNumber && html`class="figure"`}>${text}</th>`)}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
@@ -69,25 +69,30 @@ function tiles({ total }) {
 
 // Tiers
 
+const TIER_FIGURES = [
+  { member: 'customers', label: 'portfolio.customers', write: number, isShared: true },
+  { member: 'value_at_risk', label: 'portfolio.value-at-risk', write: dollars, isShared: true },
+  { member: 'avg_clv', label: 'portfolio.average-value', write: dollars },
+  { member: 'monthly_revenue', label: 'portfolio.monthly-revenue', write: dollars },
+];
+
 function tierRow({ tier }, { tiers, total }) {
   const at = tiers.findIndex((each) => each.tier === tier);
   const group = tiers[at];
-  const cell = (member, shown, share) => html`<td class="figure">${figure(`tiers[${at}].${member}`, shown)}
-    ${share !== undefined && bar(share)} ${source(`tiers[${at}].${member}`)}</td>`;
-  const shareOf = (member) => (total[member] ? group[member] / total[member] : 0);
-  return html`<tr class="${toneOf(tier)}"><th scope="row">${tierBadge(tier, { isShort: true })}</th>
-    ${cell('customers', number(group.customers), shareOf('customers'))}
-    ${cell('value_at_risk', dollars(group.value_at_risk), shareOf('value_at_risk'))}
-    ${cell('avg_clv', dollars(group.avg_clv))}${cell('monthly_revenue', dollars(group.monthly_revenue))}</tr>`;
+  const cell = ({ member, label, write, isShared }) => html`<td role="cell" class="figure" data-label="${t(label)}">
+    ${figure(`tiers[${at}].${member}`, write(group[member]))}
+    ${isShared && bar(total[member] ? group[member] / total[member] : 0)} ${source(`tiers[${at}].${member}`)}</td>`;
+  return html`<tr role="row" class="${toneOf(tier)}"><th role="rowheader" scope="row">${tierBadge(tier, { isShort: true })}</th>
+    ${TIER_FIGURES.map(cell)}</tr>`;
 }
 
 function byTier(reply) {
-  const head = [
-    [t('portfolio.tier')], [t('portfolio.customers'), true], [t('portfolio.value-at-risk'), true],
-    [t('portfolio.average-value'), true], [t('portfolio.monthly-revenue'), true],
-  ];
+  // Each with its role: on a small screen rows are drawn as blocks, which some browsers no longer take for rows.
   return html`<section class="card panel-wide" aria-labelledby="tiers-heading"><h2 id="tiers-heading">${t('portfolio.by-tier')}</h2>
-    ${table('tiers-heading', head, TIERS.map((each) => tierRow(each, reply)))}</section>`;
+    <div class="table-scroll" role="group" tabindex="0" aria-labelledby="tiers-heading"><table role="table" class="tiers">
+      <thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">${t('portfolio.tier')}</th>${TIER_FIGURES.map(({ label }) => html`
+        <th role="columnheader" scope="col" class="figure">${t(label)}</th>`)}</tr></thead>
+      <tbody role="rowgroup">${TIERS.map((each) => tierRow(each, reply))}</tbody></table></div></section>`;
 }
 
 // Over time
@@ -197,7 +202,7 @@ function stateTable(states, begin, labelledBy) {
       <td class="figure">${cell('high_risk_customers', number(state.high_risk_customers))}</td></tr>`;
   };
   const [first, last] = begin;
-  return table(labelledBy, head, states.slice(first, last).map((state, at) => row(state, first + at)), { withBars: true });
+  return table(labelledBy, head, states.slice(first, last).map((state, at) => row(state, first + at)));
 }
 
 function byState({ states }) {
@@ -310,7 +315,7 @@ export function show({ root, params, signal, write }) {
     content.removeAttribute('aria-busy');
     const wasInside = content.contains(document.activeElement);
     draw(content, told.markup);
-    if (wasInside) content.focus();
+    if (wasInside) content.focus({ preventScroll: true });
     if (told.reply?.total.customers) await drawCharts(told.reply);
   }
 
