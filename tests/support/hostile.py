@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from support.builders import a_customer, some_customers, v2_request, with_usage
 
 Headers = list[tuple[bytes, bytes]]
+# What the interface's description says of an Idempotency-Key.
+MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Fuzzer:
     def __init__(self, seed: int, canary: str) -> None:
         self._random = random.Random(seed)
         self._canary = canary
+        self._n_keys = 0
 
     def _value(self) -> Any:
         """Nothing that any field takes."""
@@ -145,8 +148,13 @@ class Fuzzer:
         text = json.dumps(valid).encode()
         return (self._wrong_text(text), False) if kind < 0.85 else (self._maybe_wrong_bytes(text), None)
 
+    def _new_key(self) -> bytes:
+        """One that nothing was asked under: used for another request it would be refused."""
+        self._n_keys += 1
+        return b"%s-%d" % (self._canary.encode(), self._n_keys)
+
     def _headers(self) -> tuple[Headers, bool]:
-        """Headers and whether they are in order."""
+        """Headers and whether they are in order, but for what only some routes read."""
         draw, word = self._random, self._canary.encode()
         headers: Headers = [(b"Host", b"localhost")]
         is_valid = True
@@ -166,7 +174,7 @@ class Fuzzer:
             (b"Accept", word + b"/*;q=9"),
             (b"Authorization", b"Bearer " + word),
             (b"Cookie", b"telelink_session=" + word),
-            (b"Idempotency-Key", word * draw.choice([1, 100])),
+            (b"Idempotency-Key", draw.choice([self._new_key(), word * 100])),
             (b"Origin", b"https://" + word),
             (b"Expect", b"100-continue"),
             (word, word),
@@ -203,9 +211,11 @@ class Fuzzer:
             ]
         )
         body, is_valid = self._body(customer, make)
-        if path != b"/v1/what-if" and draw.random() < 0.1:
-            path += b"?include=" + draw.choice([word, b"models," + word, b"%00" + word, word * 300])
-            is_valid = False
+        if path != b"/v1/what-if":
+            in_order = in_order and has_a_fit_key(headers)
+            if draw.random() < 0.1:
+                path += b"?include=" + draw.choice([word, b"models," + word, b"%00" + word, word * 300])
+                is_valid = False
         return Hostile(b"POST", path, headers, body, is_valid if in_order else False)
 
     def for_service(self, model: str) -> Hostile:
@@ -229,6 +239,11 @@ class Fuzzer:
             return Hostile(*draw.choice(wrong)[:2], headers, draw.choice([b"{}", b'{"ready":"' + word + b'"}']), None)
         body, is_valid = self._v2_body()
         return Hostile(b"POST", b"/v2/models/" + name + b"/infer", headers, body, is_valid if in_order else False)
+
+
+def has_a_fit_key(headers: Headers) -> bool:
+    """Whether a request's Idempotency-Key, if there is one, is as short as it must be."""
+    return all(len(value) <= MAX_KEY_LENGTH for name, value in headers if name == b"Idempotency-Key")
 
 
 class RawClient:
