@@ -11,9 +11,7 @@ from fastapi.testclient import TestClient
 
 from support.builders import a_customer, with_usage
 from support.servers import wait_until
-from support.stub_model import stub_model
 from telelink_gateway.app import create_app
-from telelink_gateway.settings import Settings
 
 LENIENT = {"Prefer": "handling=lenient"}
 ONE = "/predict"
@@ -22,29 +20,6 @@ MANY = "/batch-predict"
 
 def key(value="8e03978e-40d5-43dd-bc93-6894a57f9324"):
     return {"Idempotency-Key": f'"{value}"'}
-
-
-@pytest.fixture
-def churn():
-    with stub_model("churn") as stub:
-        yield stub
-
-
-@pytest.fixture
-def clv():
-    with stub_model("clv") as stub:
-        yield stub
-
-
-@pytest.fixture
-def settings(churn, clv, tmp_path):
-    return Settings(churn_url=churn.url, clv_url=clv.url, history_url=f"sqlite:///{tmp_path}/history.db")
-
-
-@pytest.fixture
-def client(settings):
-    with TestClient(create_app(settings)) as running:
-        yield running
 
 
 @pytest.fixture

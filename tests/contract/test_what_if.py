@@ -3,12 +3,9 @@
 import json
 
 import pytest
-from fastapi.testclient import TestClient
 
 from support.builders import a_customer, with_usage
 from support.stub_model import column_of, n_rows_of, stub_model
-from telelink_gateway.app import create_app
-from telelink_gateway.settings import Settings
 
 FIGURES = ("churn_probability", "churn_lower", "churn_upper")
 
@@ -25,14 +22,6 @@ def churn():
     with stub_model("churn") as stub:
         stub.infer = infer
         yield stub
-
-
-@pytest.fixture
-def client(churn, tmp_path):
-    with stub_model("clv") as clv:
-        settings = Settings(churn_url=churn.url, clv_url=clv.url, history_url=f"sqlite:///{tmp_path}/history.db")
-        with TestClient(create_app(settings)) as running:
-            yield running
 
 
 RISKY = a_customer(internationalPlan="yes", customerServiceCalls=4)
