@@ -1,14 +1,22 @@
-"""Rows of the history, and waiting for it."""
+"""Rows of the history, the databases that they are in, and waiting for it."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from support.builders import with_usage
-from telelink_gateway.history.history import History
+from support.postgres import Postgres
+from telelink_gateway.history.history import History, open_history
+from telelink_gateway.history.postgres import PostgresStore
+from telelink_gateway.history.sqlite import SqliteStore
 from telelink_gateway.history.store import HistoryRow, KeptReply
 from telelink_shared.customer import Customer, row_of
 
@@ -64,3 +72,60 @@ async def until_storing(history: History) -> None:
     async with asyncio.timeout(20):
         while not history.is_storing:
             await asyncio.sleep(0.01)
+
+
+async def recall(history: History, key: str) -> KeptReply | None:
+    """What is kept under a key."""
+    return await history.recall(key, deadline=asyncio.get_running_loop().time() + 10)
+
+
+class SqliteFile:
+    """A database in a file, as another program sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def store(self) -> SqliteStore:
+        """The gateway's way to it."""
+        return SqliteStore(self.path)
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Of another connection."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return [*map(tuple, connection.execute(statement))]
+
+
+class PostgresDatabase:
+    """A database of a server, as another program sees it."""
+
+    def __init__(self, server: Postgres, options: str = "") -> None:
+        self.server = server
+        self.name = server.new_database(options)
+
+    def store(self) -> PostgresStore:
+        """The gateway's way to it."""
+        return PostgresStore(self.server.url(self.name))
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Of another connection."""
+        with self.server.connect(self.name) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+Database = SqliteFile | PostgresDatabase
+
+
+def running(database: Database, **more: Any) -> AbstractAsyncContextManager[History]:
+    """A history that forgets nothing by itself, unless told otherwise."""
+    return open_history(database.store(), CollectorRegistry(), **{"retention_days": 36_500, **more})
+
+
+def stored(database: Database) -> list[tuple[Any, ...]]:
+    """Which rows another program finds."""
+    return database.ask("SELECT prediction_id, row_number FROM predictions ORDER BY id")
+
+
+def keys(database: Database) -> list[str]:
+    """Which keys another program finds."""
+    return [key for (key,) in database.ask("SELECT key FROM replies ORDER BY key")]
