@@ -42,6 +42,11 @@ class Walk:
         expect(self.page.locator(selector)).to_be_visible()
         self.page.evaluate("document.getAnimations().forEach((each) => each.finish())")
 
+    def unfold(self, selector):
+        """Open all that is folded in there."""
+        for summary in self.page.locator(f"{selector} summary").all():
+            summary.click()
+
     def see(self, name, *selectors):
         """Look at the state that these selectors are there in, and end what was answered for it."""
         for selector in selectors:
@@ -86,8 +91,7 @@ def test_analyze(walk):
     walk.see("analyze-error", "#result .notice")
     page.locator("#customer-form [type=submit]").click()
     expect(page.locator("#result .answer")).to_be_visible()
-    for summary in page.locator("#result summary").all():
-        summary.click()
+    walk.unfold("#result")
     # Folded on a small screen, and there for whoever asks.
     expect(page.locator("#notes")).to_be_visible(visible=walk.width > 640)
     page.locator("#result a[href='#notes']").click()
@@ -183,8 +187,7 @@ def test_portfolio(walk):
     page.request.post(f"{walk.site}/batch-predict", data=customers)
     walk.open("portfolio?fields=shown")
     expect(page.locator("#forecast-chart")).to_be_visible()
-    for summary in page.locator("#view summary").all():
-        summary.click()
+    walk.unfold("#view")
     walk.see("portfolio-result", ".total-tiles", "details[open] table")
 
 
@@ -205,8 +208,7 @@ def test_models(walk):
         walk.open(f"models?model={model}")
         expect(page.locator("#model-heading")).to_be_visible()
         page.locator("#fields").check()
-        for summary in page.locator("#view summary").all():
-            summary.click()
+        walk.unfold("#view")
         walk.see(f"models-{model}", "details[open] table")
 
 
