@@ -255,6 +255,14 @@ def test_other_kinds_of_files_are_taken_too(client, customers):
     assert client.get(f"{address}/rows").json()["total"] == 7
 
 
+def test_a_long_cell_is_in_every_format_and_on_the_page(client):
+    job, address = finished(client, send(client, csv_of([a_customer(note="x" * 200_000)])))
+    assert (job["state"], job["rows_failed"]) == ("succeeded", 0)
+    assert client.get(f"{address}/rows").json()["total"] == 1
+    (line,) = client.get(f"{address}/result", headers={"Accept": NDJSON}).text.splitlines()
+    assert len(json.loads(line)["note"]) == 200_000
+
+
 def test_a_parquet_file_that_ends_half_way_fails_with_its_reason(client):
     job, address = finished(client, send(client, b"PAR1" + bytes(100), {"Content-Type": PARQUET}))
     assert (job["state"], job["failure_code"]) == ("failed", "not_parquet")
