@@ -1,5 +1,6 @@
 """Who may use the page, where API keys are in use."""
 
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,7 +72,11 @@ def test_a_session_that_ends_meanwhile_asks_again_and_keeps_what_was_typed(visit
 def test_a_key_without_the_scope_signs_in_and_is_told_what_it_lacks(visit, closed):
     url, _, analyst = closed
     page = visit(url)
-    sign_in(page, analyst)
+    with page.expect_response(lambda reply: reply.url.endswith("v1/services") and reply.status == 403):
+        sign_in(page, analyst)
+    # What is refused is not out.
+    expect(page.locator("#services li")).to_have_text([re.compile("gateway: ready")])
+    expect(page.locator("#banner")).to_be_empty()
     fill_with(page, "Loyal")
     predict(page)
     expect(page.locator("#result")).to_contain_text("This API key lacks the scope 'predict'.")
