@@ -67,6 +67,25 @@ def test_what_only_the_server_refuses_is_shown_beside_its_field_too(page):
     expect(page.locator("#result")).to_contain_text("The input is not valid")
 
 
+def test_a_decimal_comma_is_one_where_it_is_written_and_never_left_out(page):
+    fill_with(page, "At risk")
+    minutes = page.locator("#totalDayMinutes")
+    minutes.fill("")
+    minutes.press_sequentially("148,5")
+    predict(page)
+    expect(page.locator("#totalDayMinutes-error")).to_contain_text("180.5")
+    page.evaluate("Object.defineProperty(navigator, 'languages', { get: () => ['es-ES'] })")
+    page.locator("#language").select_option("es")
+    expect(page.locator("#totalEveMinutes")).to_have_value("171,3")
+    with page.expect_request("**/predict*") as asked:
+        minutes.press("Enter")
+    assert asked.value.post_data_json["totalDayMinutes"] == 148.5
+    # What was typed is the same number in another language.
+    page.locator("#language").select_option("en")
+    expect(minutes).to_have_value("148.5")
+    expect(page.locator("#result.is-stale")).to_have_count(0)
+
+
 def test_an_error_in_a_folded_field_unfolds_it(page):
     fill_in(page, with_usage(totalNightMinutes="-1"))
     page.get_by_text("Usage (optional").click()

@@ -123,7 +123,7 @@ export default {
   'form.choose': 'Choose the {label}.',
   'form.enter': 'Enter the {label}.',
   'form.whole': 'Enter a whole number, 0 or more.',
-  'form.decimal': 'Enter a number, 0 or more, such as 180.5.',
+  'form.decimal': 'Enter a number, 0 or more, such as {example}.',
   'form.at-most': 'Enter {max} at most.',
 
   'view.analyze': 'Analyze',

@@ -123,7 +123,7 @@ export default {
   'form.choose': 'Falta elegir: {label}.',
   'form.enter': 'Falta: {label}.',
   'form.whole': 'Introduzca un número entero, 0 o más.',
-  'form.decimal': 'Introduzca un número, 0 o más, por ejemplo 180.5.',
+  'form.decimal': 'Introduzca un número, 0 o más, por ejemplo {example}.',
   'form.at-most': 'Introduzca {max} como máximo.',
 
   'view.analyze': 'Analizar',

@@ -7,7 +7,7 @@ import { tierBadge } from '../components/tier.js';
 import { startWhatIf } from '../components/what-if.js';
 import { copy } from '../copying.js';
 import { EXAMPLES, FIELDS, errorsByField, fromParams, readField, toParams } from '../fields.js';
-import { percent } from '../format.js';
+import { decimalSign, percent } from '../format.js';
 import { draw, html } from '../html.js';
 import { t } from '../language.js';
 import { answerFor, keepAnswer, recentAnswers } from '../recent.js';
@@ -144,13 +144,14 @@ export function show({ root, store, params, signal, write }) {
     told.textContent = t((await copy(answerText(state.answer))) ? 'result.copied' : 'result.not-copied');
   });
   // What was typed is there again after a look at another view, or in another language.
-  signal.addEventListener('abort', () => store.set({ draft: { address, texts: typedIn(form) } }));
+  const sign = decimalSign();
+  signal.addEventListener('abort', () => store.set({ draft: { address, sign, texts: typedIn(form) } }));
 
   update(params);
   const { draft } = store.state;
   if (draft?.address === address) {
     const asked = JSON.stringify(typedIn(form));
-    fillIn(form, draft.texts);
+    fillIn(form, draft.texts, draft.sign);
     result.classList.toggle('is-stale', state.kind === 'answer' && JSON.stringify(typedIn(form)) !== asked);
   }
   return { update };
