@@ -52,6 +52,7 @@ export default {
   'sign-in.empty': 'Enter an API key.',
   'sign-in.as': 'Signed in as {name}',
   'sign-in.end': 'Sign out',
+  'sign-in.not-ended': 'You are still signed in: the server did not answer. Try again.',
 
   'tier.High': 'High risk',
   'tier.Medium': 'Medium risk',

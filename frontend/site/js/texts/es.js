@@ -53,6 +53,7 @@ export default {
   'sign-in.empty': 'Introduzca una clave de API.',
   'sign-in.as': 'Sesión de {name}',
   'sign-in.end': 'Cerrar sesión',
+  'sign-in.not-ended': 'La sesión sigue abierta: el servidor no respondió. Inténtelo de nuevo.',
 
   'tier.High': 'Riesgo alto',
   'tier.Medium': 'Riesgo medio',

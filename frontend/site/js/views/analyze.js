@@ -57,6 +57,11 @@ export function show({ root, store, params, signal, write }) {
     write(wanted, { isStep: true });
   }
 
+  function drawRecent() {
+    draw(recent, recentList());
+    recent.hidden = !recent.firstElementChild;
+  }
+
   function set(next) {
     current.abort();
     current = new AbortController();
@@ -65,8 +70,7 @@ export function show({ root, store, params, signal, write }) {
     result.classList.remove('is-stale');
     button.toggleAttribute('aria-busy', state.kind === 'busy');
     button.disabled = state.kind === 'busy';
-    draw(recent, recentList());
-    recent.hidden = !recent.firstElementChild;
+    drawRecent();
     if (state.kind === 'answer') {
       startWhatIf(result.querySelector('#what-if'), state.answer, AbortSignal.any([current.signal, signal]));
     }
@@ -143,6 +147,7 @@ export function show({ root, store, params, signal, write }) {
     const told = result.querySelector('[data-told]');
     told.textContent = t((await copy(answerText(state.answer))) ? 'result.copied' : 'result.not-copied');
   });
+  store.addEventListener('change', ({ detail }) => detail.includes('forgottenAt') && drawRecent(), { signal });
   // What was typed is there again after a look at another view, or in another language.
   const sign = decimalSign();
   signal.addEventListener('abort', () => store.set({ draft: { address, sign, texts: typedIn(form) } }));

@@ -15,6 +15,7 @@ import { headersOf, namesOf, toBeMapped } from '../headers.js';
 import { draw, html } from '../html.js';
 import { t, tn } from '../language.js';
 import { address } from '../router.js';
+import { whenSignedIn } from '../store.js';
 
 const ROWS = 50;
 const FAULTS = 50;
@@ -377,10 +378,9 @@ export function show({ root, store, params, signal, write }) {
   }
   update(params);
   // What was refused for want of a key is asked for again with it.
-  store.addEventListener('change', ({ detail }) => {
-    if (!detail.includes('access') || store.state.access.kind !== 'signed-in') return;
+  whenSignedIn(store, () => {
     if (shown.job) follow(shown.job);
     else if (state.kind === 'start') start();
-  }, { signal });
+  }, signal);
   return { update };
 }

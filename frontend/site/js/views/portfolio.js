@@ -10,6 +10,7 @@ import { dateAndTime, day, dollars, number, percent, shortDollars, signedPercent
 import { draw, html, redraw } from '../html.js';
 import { has, t, tn } from '../language.js';
 import { address } from '../router.js';
+import { whenSignedIn } from '../store.js';
 
 const TIERS = [
   { tier: 'High', colour: '--chart-high', member: 'high' },
@@ -276,7 +277,7 @@ function page() {
 }
 
 /** @param {import('../views.js').Place} place */
-export function show({ root, params, signal, write }) {
+export function show({ root, store, params, signal, write }) {
   draw(root, page());
   const byId = (id) => root.querySelector(`#${id}`);
   const [form, content] = [root.querySelector('.span-form'), byId('figures')];
@@ -352,5 +353,6 @@ export function show({ root, params, signal, write }) {
   signal.addEventListener('abort', () => root.classList.remove('shows-fields'));
 
   take(params);
+  whenSignedIn(store, ask, signal);
   return { update: take };
 }
