@@ -300,6 +300,7 @@ export default {
   'portfolio.from': 'From',
   'portfolio.to': 'To',
   'portfolio.apply': 'Show',
+  'portfolio.bad-day': 'This is no whole day of the calendar. Mend it, or empty the field.',
   'portfolio.bad-span': 'The first day is after the last.',
   'portfolio.spans': 'Days',
   'portfolio.all-days': 'All days',

@@ -301,6 +301,7 @@ export default {
   'portfolio.from': 'Desde',
   'portfolio.to': 'Hasta',
   'portfolio.apply': 'Mostrar',
+  'portfolio.bad-day': 'No es un día completo del calendario. Corríjalo o vacíe el campo.',
   'portfolio.bad-span': 'El primer día es posterior al último.',
   'portfolio.spans': 'Días',
   'portfolio.all-days': 'Todos los días',
