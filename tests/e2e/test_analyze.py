@@ -236,6 +236,8 @@ def test_what_if_asks_once_for_the_last_move_and_stores_nothing(page, site):
     assert page.request.get(f"{site}/stats").json() == before
     page.get_by_role("button", name="Back to the customer as is").click()
     expect(page.locator(".trial-result")).to_be_empty()
+    # What was pressed has gone with it.
+    expect(page.locator("#what-if [type=range]").first).to_be_focused()
 
 
 def test_what_was_asked_for_an_older_move_is_called_off(page):

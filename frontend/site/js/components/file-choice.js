@@ -36,7 +36,7 @@ function choice(field, headers) {
     <select id="map-${field.name}" name="${field.name}" ${field.required && html`aria-required="true"`}
       aria-describedby="map-${field.name}-error">
       <option value="">${t(field.required ? 'map.choose' : 'map.none')}</option>
-      ${headers.map((header) => html`<option ${header === guess && html`selected`}>${header}</option>`)}
+      ${headers.map((header) => html`<option value="${header}" ${header === guess && html`selected`}>${header}</option>`)}
     </select><small class="field-error" id="map-${field.name}-error"></small></div>`;
 }
 
@@ -60,12 +60,13 @@ export function mappingForm(name, headers) {
  */
 export function readMapping(data, headers) {
   const { missing } = toBeMapped(headers);
-  const mapping = {};
+  // A header may be any text, also the name of something that every object has.
+  const mapping = new Map();
   const errors = new Map(missing.filter((name) => !data.get(name)).map((name) => [name, t('map.choose-one')]));
   for (const [field, header] of data) {
     if (header === '') continue;
-    if (header in mapping) errors.set(field, t('map.twice'));
-    else mapping[header] = field;
+    if (mapping.has(header)) errors.set(field, t('map.twice'));
+    else mapping.set(header, field);
   }
-  return { mapping, errors };
+  return { mapping: Object.fromEntries(mapping), errors };
 }

@@ -6,12 +6,13 @@ import {
 import { SAMPLE, dropZone, mappingForm, readMapping, typeOf } from '../components/file-choice.js';
 import { figures, scoring, sending, trouble } from '../components/job-progress.js';
 import {
-  customerTable, errorTable, faultList, filterForm, jobList, removeButton, resultHead, summaryTiles,
+  customerTable, errorTable, faultList, filterForm, jobList, noCustomers, removeButton, resultHead, summaryTiles,
 } from '../components/job-result.js';
 import { failure, loading } from '../components/states.js';
+import { beginningOf } from '../file-beginning.js';
 import { fileName, keepFileName } from '../file-names.js';
 import { number, percent } from '../format.js';
-import { headersOf, namesOf, toBeMapped } from '../headers.js';
+import { toBeMapped } from '../headers.js';
 import { draw, html } from '../html.js';
 import { t, tn } from '../language.js';
 import { address } from '../router.js';
@@ -19,8 +20,6 @@ import { whenSignedIn } from '../store.js';
 
 const ROWS = 50;
 const FAULTS = 50;
-// The first row of a file is within these.
-const BEGINNING_BYTES = 65_536;
 const FILTERS = ['tier', 'state', 'plan'];
 
 /** @param {import('../views.js').Place} place */
@@ -99,10 +98,9 @@ export function show({ root, store, params, signal, write }) {
     const mine = begin();
     hideEarlier();
     const type = typeOf(file.name);
-    if (!type) return fail(new ApiError(t('file.other-kind-text'), { title: t('file.other-kind') }), mine);
-    const readNames = { 'text/csv': headersOf, 'application/x-ndjson': namesOf }[type];
-    const headers = readNames ? readNames(await file.slice(0, BEGINNING_BYTES).text()) : [];
+    const { headers, fault } = type ? await beginningOf(file, type) : { fault: 'other-kind' };
     if (mine.aborted) return undefined;
+    if (fault) return fail(new ApiError(t(`file.${fault}-text`), { title: t(`file.${fault}`) }), mine);
     const { missing, likely } = toBeMapped(headers);
     // What cannot be read here the API can, or says why not.
     if (headers.length === 0 || missing.length + likely.length === 0) return send(file, type, {});
@@ -183,12 +181,15 @@ export function show({ root, store, params, signal, write }) {
     try {
       const summary = await jobSummary(job.id, mine);
       if (mine.aborted) return;
-      drawCard(html`${resultHead(job, fileName(job.id), address('customers'))}${summaryTiles(summary)}${faultList(summary)}
-        ${filterForm(shown.filters)}<div class="rows">${loading()}</div>`, '#job-heading');
+      state.isEmpty = summary.customers === 0;
+      const rows = html`${filterForm(shown.filters)}<div class="rows">${loading()}</div>`;
+      drawCard(html`${resultHead(job, fileName(job.id), address('customers'))}
+        ${state.isEmpty ? noCustomers(summary) : summaryTiles(summary)}${faultList(summary)}${!state.isEmpty && rows}`,
+      '#job-heading');
       const failed = summary.failed > 0 ? tn('job.failed-rows', summary.failed) : t('job.none-failed');
       said.textContent = t('job.said', { rows: tn('job.rows', summary.customers), failed });
       card.querySelector('.faults')?.addEventListener('toggle', ({ target }) => target.open && drawFaults(0));
-      await drawRows();
+      if (!state.isEmpty) await drawRows();
     } catch (error) {
       fail(error, mine, { again: () => follow(job.id) });
     }
@@ -222,11 +223,19 @@ export function show({ root, store, params, signal, write }) {
     return undefined;
   }
 
-  async function drawFaults(offset) {
+  /** Whoever turns pages goes on turning them. @param {Element} place of a table @param {string} step the button pressed */
+  function standOnStep(place, step) {
+    const same = place.querySelector(`[data-step="${step}"]:enabled`);
+    (same ?? place.querySelector('.wide'))?.focus({ preventScroll: true });
+  }
+
+  /** @param {number} offset @param {string} [step] the button that led here */
+  async function drawFaults(offset, step) {
     const place = card.querySelector('.fault-rows');
     const at = { offset, limit: FAULTS };
     try {
       draw(place, errorTable(await jobErrors(shown.job, at, signal), at));
+      if (step) standOnStep(place, step);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -285,11 +294,7 @@ export function show({ root, store, params, signal, write }) {
     shown.offset = offset;
     write(toAddress(), { isStep: true });
     card.querySelector('.filters').scrollIntoView({ block: 'start' });
-    // Whoever turns pages goes on turning them.
-    drawRows({ isMove: true }).then(() => {
-      const same = card.querySelector(`.rows [data-step="${step}"]:enabled`);
-      (same ?? card.querySelector('.rows .wide'))?.focus({ preventScroll: true });
-    });
+    drawRows({ isMove: true }).then(() => standOnStep(card.querySelector('.rows'), step));
   }
 
   function filterBy(filters) {
@@ -308,7 +313,7 @@ export function show({ root, store, params, signal, write }) {
     if (!button) return undefined;
     const { action, rows, faults, step } = button.dataset;
     if (rows !== undefined) turnTo(Number(rows), step);
-    if (faults !== undefined) drawFaults(Number(faults));
+    if (faults !== undefined) drawFaults(Number(faults), step);
     if (action === 'back') {
       write({}, { isStep: true });
       start();
@@ -371,7 +376,7 @@ export function show({ root, store, params, signal, write }) {
     shown = { job, filters: filtersOf(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
     if (job === null) start();
     else if (!isSame) follow(job);
-    else {
+    else if (!state.isEmpty) {
       showFilters();
       drawRows();
     }
