@@ -139,6 +139,53 @@ def test_a_file_that_the_page_cannot_read_is_told_before_anybody_maps_its_column
         page.get_by_role("button", name="Another file").click()
 
 
+def test_a_file_stays_while_another_view_or_language_is_looked_at(customers):
+    page = customers
+    customer = with_usage(customerId="a-1")
+    customer["Phone"] = customer.pop("customerId")
+    customer["tenure"] = customer.pop("accountLength")
+    choose(page, as_csv([customer]))
+    page.get_by_label("Account length").select_option("tenure")
+    page.get_by_label("Customer id").select_option("Phone")
+    page.locator("#language").select_option("es")
+    expect(page.get_by_role("heading", name="¿Qué es cada columna?")).to_be_visible()
+    expect(page.get_by_label("Antigüedad")).to_have_value("tenure")
+    expect(page.get_by_label("Id. de cliente")).to_have_value("Phone")
+    held = []
+    page.route("**/v1/jobs?*", lambda route: held.append(route))
+    page.get_by_role("button", name="Evaluar a los clientes").click()
+    expect(page.get_by_role("heading", name="Enviando el archivo")).to_be_focused()
+    page.locator("#language").select_option("en")
+    expect(page.get_by_role("heading", name="Sending the file")).to_be_visible()
+    page.get_by_role("link", name="Analyze").click()
+    expect(page.get_by_role("button", name="Predict")).to_be_visible()
+    page.get_by_role("link", name="Customers").click()
+    expect(page.get_by_role("heading", name="Sending the file")).to_be_visible()
+    (sent,) = held
+    sent.continue_()
+    expect(page.locator(".customers-table tbody th")).to_have_text("a-1")
+    expect(page.get_by_role("heading", name="list.csv")).to_be_visible()
+
+
+def test_sending_can_be_cancelled_and_what_fails_can_be_sent_again(customers):
+    page = customers
+    page.route("**/v1/jobs", lambda route: None if route.request.method == "POST" else route.continue_())
+    choose(page, as_csv(several(3)))
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="Drop a file of customers here")).to_be_visible()
+    page.get_by_role("link", name="Analyze").click()
+    expect(page.get_by_role("button", name="Predict")).to_be_visible()
+    page.get_by_role("link", name="Customers").click()
+    expect(page.get_by_role("heading", name="Drop a file of customers here")).to_be_visible()
+    page.unroute("**/v1/jobs")
+    page.route("**/v1/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    choose(page, as_csv(several(3)))
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    page.unroute("**/v1/jobs")
+    page.get_by_role("button", name="Try again").click()
+    expect_customers(page)
+
+
 def test_headers_of_any_text_can_be_mapped(customers):
     page = customers
     customer = with_usage(customerId="a-1")

@@ -30,8 +30,8 @@ export function dropZone() {
   </div>`;
 }
 
-function choice(field, headers) {
-  const guess = likeliest(field.name, headers);
+function choice(field, headers, chosen) {
+  const guess = chosen ? chosen[field.name] : likeliest(field.name, headers);
   return html`<div class="mapped"><label for="map-${field.name}">${label(field)}</label>
     <select id="map-${field.name}" name="${field.name}" ${field.required && html`aria-required="true"`}
       aria-describedby="map-${field.name}-error">
@@ -40,14 +40,19 @@ function choice(field, headers) {
     </select><small class="field-error" id="map-${field.name}-error"></small></div>`;
 }
 
-/** Asks which column stands for which field. @param {string} name of the file @param {string[]} headers */
-export function mappingForm(name, headers) {
+/**
+ * Asks which column stands for which field.
+ * @param {string} name of the file @param {string[]} headers
+ * @param {Record<string, string>} [chosen] columns by field, where some were chosen already
+ */
+export function mappingForm(name, headers, chosen) {
   const { missing, likely, optional, free } = toBeMapped(headers);
-  const choices = (names) => FIELDS.filter((field) => names.includes(field.name)).map((field) => choice(field, free));
+  const choices = (names) => FIELDS.filter((field) => names.includes(field.name)).map((field) => choice(field, free, chosen));
   return html`<form class="mapping" novalidate><h2 id="job-heading" tabindex="-1">${t('map.title')}</h2>
     <p>${missing.length > 0 ? tn('map.text', missing.length, { name }) : t('map.not-needed', { name })}</p>
     <div class="mapped-fields">${choices([...missing, ...likely])}</div>
-    ${optional.length > 0 && html`<details class="more"><summary>${t('map.optional')}</summary>
+    ${optional.length > 0 && html`<details class="more" ${optional.some((each) => chosen?.[each]) && html`open`}>
+      <summary>${t('map.optional')}</summary>
       <div class="mapped-fields">${choices(optional)}</div></details>`}
     <div class="actions"><button type="submit">${t('map.do')}</button>
       <button type="button" class="secondary outline" data-action="back">${t('job.other-file')}</button></div></form>`;

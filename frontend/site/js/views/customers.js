@@ -1,7 +1,7 @@
 // A list of customers in; the same list ranked by value at risk out.
 
 import {
-  ApiError, endJob, followJob, isUnderWay, jobErrors, jobExport, jobRows, jobSummary, jobs, sampleFile, sendFile,
+  ApiError, endJob, followJob, isUnderWay, jobErrors, jobExport, jobRows, jobSummary, jobs, sampleFile,
 } from '../api.js';
 import { SAMPLE, dropZone, mappingForm, readMapping, typeOf } from '../components/file-choice.js';
 import { figures, scoring, sending, trouble } from '../components/job-progress.js';
@@ -10,13 +10,14 @@ import {
 } from '../components/job-result.js';
 import { failure, loading } from '../components/states.js';
 import { beginningOf } from '../file-beginning.js';
-import { fileName, keepFileName } from '../file-names.js';
+import { fileName } from '../file-names.js';
 import { number, percent } from '../format.js';
 import { toBeMapped } from '../headers.js';
 import { draw, html } from '../html.js';
 import { t, tn } from '../language.js';
 import { address } from '../router.js';
 import { whenSignedIn } from '../store.js';
+import { Upload } from '../upload.js';
 
 const ROWS = 50;
 const FAULTS = 50;
@@ -104,30 +105,45 @@ export function show({ root, store, params, signal, write }) {
     const { missing, likely } = toBeMapped(headers);
     // What cannot be read here the API can, or says why not.
     if (headers.length === 0 || missing.length + likely.length === 0) return send(file, type, {});
-    state = { kind: 'mapping', file, type, headers };
-    draw(card, mappingForm(file.name, headers));
+    askColumns({ file, type, headers });
     card.querySelector('#job-heading').focus();
     return undefined;
   }
 
-  async function send(file, type, mapping) {
-    const mine = begin();
-    state = { kind: 'sending' };
-    draw(card, sending(file.name, 0));
+  /** @param {{file: File, type: string, headers: string[], chosen?: Record<string, string>}} what chosen: columns by field */
+  function askColumns({ chosen, ...what }) {
+    hideEarlier();
+    state = { kind: 'mapping', ...what };
+    draw(card, mappingForm(what.file.name, what.headers, chosen));
+  }
+
+  function send(file, type, mapping) {
+    store.set({ upload: new Upload(file, { type, mapping }) });
+    attend(store.state.upload);
     card.querySelector('#job-heading').focus();
-    const told = card.querySelector('[data-figures]');
+  }
+
+  /** Show how far a file is that is being sent, until it is a job. @param {Upload} upload */
+  async function attend(upload) {
+    const mine = begin();
+    const { file: { name }, how } = upload;
+    hideEarlier();
+    state = { kind: 'sending' };
+    draw(card, sending(name, upload.share));
+    upload.addEventListener('sent', () => {
+      card.querySelector('progress').value = upload.share;
+      card.querySelector('[data-figures]').textContent = t('job.sent', { name, share: percent(upload.share) });
+    }, { signal: mine });
     try {
-      const job = await sendFile(file, { type, mapping }, (share) => {
-        card.querySelector('progress').value = share;
-        told.textContent = t('job.sent', { name: file.name, share: percent(share) });
-      }, mine);
+      const job = await upload.job;
       if (mine.aborted) return;
+      store.set({ upload: null });
       shown = { job: job.id, filters: {}, offset: 0 };
-      keepFileName(job.id, file.name);
       write(toAddress(), { isStep: true });
       follow(job.id);
     } catch (error) {
-      fail(error, mine, { again: () => send(file, type, mapping) });
+      if (!mine.aborted) store.set({ upload: null });
+      fail(error, mine, { again: () => send(upload.file, how.type, how.mapping) });
     }
   }
 
@@ -320,8 +336,11 @@ export function show({ root, store, params, signal, write }) {
     }
     if (action === 'rows-again') drawRows();
     if (action === 'cancel') {
-      if (state.kind === 'sending') start();
-      else cancel();
+      if (state.kind === 'sending') {
+        store.state.upload.end();
+        store.set({ upload: null });
+        start();
+      } else cancel();
     }
     if (action === 'export') saveFiltered();
     if (action === 'again') state.again();
@@ -369,12 +388,27 @@ export function show({ root, store, params, signal, write }) {
     });
   }
 
+  // What was chosen of a file's columns is there again after a look at another view, or in another language.
+  signal.addEventListener('abort', () => {
+    const form = card.querySelector('.mapping');
+    if (form) store.set({ mapping: { ...state, chosen: Object.fromEntries(new FormData(form)) } });
+  });
+
+  /** Go on with a file that has not become a job yet; else begin. */
+  function resume() {
+    const { upload, mapping } = store.state;
+    store.set({ mapping: null });
+    if (upload) attend(upload);
+    else if (mapping) askColumns(mapping);
+    else start();
+  }
+
   /** What an address asks for: a job, its rows from one on, some of them only. */
   function update(wanted) {
     const job = wanted.get('job') || null;
     const isSame = job !== null && job === shown.job && state.kind === 'result';
     shown = { job, filters: filtersOf(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
-    if (job === null) start();
+    if (job === null) resume();
     else if (!isSame) follow(job);
     else if (!state.isEmpty) {
       showFilters();
