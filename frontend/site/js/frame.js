@@ -1,8 +1,7 @@
 // What surrounds the views: navigation, language, colours, and which view stands in the middle.
 
 import { failure, loading } from './components/states.js';
-import { standOnHeading } from './focus.js';
-import { draw, html } from './html.js';
+import { draw, html, standOnHeading } from './html.js';
 import { LANGUAGES, chooseLanguage, language, t } from './language.js';
 import { recall, remember } from './remembered.js';
 import { address, parseRoute, writeAddress } from './router.js';

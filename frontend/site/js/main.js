@@ -1,10 +1,10 @@
 // Puts the page together.
 
+import { servicesNow } from './api.js';
 import { banner, serviceBadges } from './components/service-badges.js';
 import { startFrame } from './frame.js';
 import { draw, html } from './html.js';
 import { speak } from './language.js';
-import { servicesNow } from './services-watch.js';
 import { startSignIn } from './sign-in.js';
 import { Store } from './store.js';
 

@@ -3,8 +3,7 @@
 import { ApiError, session, signIn, signInNeeded, signOut } from './api.js';
 import { byServer } from './components/states.js';
 import { forgetFileNames } from './file-names.js';
-import { standOnHeading } from './focus.js';
-import { draw, html } from './html.js';
+import { draw, html, standOnHeading } from './html.js';
 import { t } from './language.js';
 import { forgetAnswers } from './recent.js';
 

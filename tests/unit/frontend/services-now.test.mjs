@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { servicesNow } from '../../../frontend/site/js/api.js';
 import { speak } from '../../../frontend/site/js/language.js';
-import { servicesNow } from '../../../frontend/site/js/services-watch.js';
 
 await speak('en');
 
