@@ -98,6 +98,9 @@ async def parts_while_made(jobs: Jobs, job: Job, format: Format) -> AsyncIterato
         if found is None:
             raise JobExpired("The job was removed while its result was being sent.")
         if format not in found.wanted.split() and await jobs.call(jobs.store.size, job.id, format) <= start:
+            if start == 0 and progress_of(job).row:
+                # The reply has begun: all that is left to say it is to break it off.
+                raise RuntimeError(f"{format} could not be made")
             return
         jobs.poke()
         await asyncio.sleep(_LOOK_S)

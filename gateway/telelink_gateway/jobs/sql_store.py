@@ -77,6 +77,7 @@ RETURNING {_JOB}
 """
 _RENEW: Final = """
 UPDATE jobs SET leased_until_ms = ?, code = ?, reason = ?,
+    n_deaths = CASE WHEN ? = '' THEN n_deaths ELSE 0 END,
     revision = revision + CASE WHEN code = ? AND reason = ? THEN 0 ELSE 1 END
 WHERE id = ? AND owner = ?
 """
@@ -162,6 +163,19 @@ class JobStore(ABC):
             if not touched.rowcount:
                 raise LeaseLost
             self._add(job_id, [part])
+
+    def keep_upload(self, job_id: str, *, until_ms: int) -> None:
+        """More is to come by then.
+
+        Raises:
+            LeaseLost
+        """
+        with self._transaction():
+            self._must_be_ours(
+                self._execute(
+                    "UPDATE jobs SET leased_until_ms = ? WHERE id = ? AND state = 'uploading'", (until_ms, job_id)
+                )
+            )
 
     def _add(self, job_id: str, parts: Sequence[Part]) -> None:
         for part in parts:
@@ -275,14 +289,18 @@ class JobStore(ABC):
             found = self._execute(statement, (owner, until_ms, now_ms, now_ms, now_ms)).fetchone()
         return None if found is None else Job(*found)
 
+    def _renew(self, job_id: str, owner: str, until_ms: int, code: str = "", reason: str = "") -> None:
+        values = (until_ms, code, reason, code, code, reason, job_id, owner)
+        self._must_be_ours(self._execute(_RENEW, values))
+
     def renew(self, job_id: str, owner: str, *, until_ms: int, code: str = "", reason: str = "") -> None:
-        """Keep it, and say what it waits for.
+        """Keep it, and say what it waits for: that is no fault of the file, however many workers die meanwhile.
 
         Raises:
             LeaseLost
         """
         with self._transaction():
-            self._must_be_ours(self._execute(_RENEW, (until_ms, code, reason, code, reason, job_id, owner)))
+            self._renew(job_id, owner, until_ms, code, reason)
 
     def release(self, job_id: str, owner: str) -> None:
         """Let others have it."""
@@ -308,7 +326,7 @@ class JobStore(ABC):
             LeaseLost
         """
         with self._transaction():
-            self._must_be_ours(self._execute(_RENEW, (until_ms, "", "", "", "", job_id, owner)))
+            self._renew(job_id, owner, until_ms)
             if part.number == 0:
                 self._execute(_DROP, (job_id, part.kind))
             self._add(job_id, [part])

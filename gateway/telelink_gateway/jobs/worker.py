@@ -177,11 +177,14 @@ class Worker:
             )
         except Stopped:
             pass
-        except MemoryError:
+        except (LeaseLost, asyncio.CancelledError):
+            raise
+        # Whatever it is, it must not take along what else is worked on.
+        except Exception:
+            log.exception("format not made", job=job.id, format=format)
             await self._give_up(job, format)
 
     async def _give_up(self, job: Job, format: Format) -> None:
-        log.warning("format not made", job=job.id, format=format)
         await asyncio.to_thread(self._store.drop_parts, job.id, format)
         await asyncio.to_thread(self._store.made, job.id, self._owner, format)
 

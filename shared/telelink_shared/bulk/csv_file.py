@@ -31,10 +31,14 @@ from telelink_shared.bulk.table import (
     layout_of,
 )
 
+# Of the whole process, results too: what fits into a line fits into a cell. The library would take half of that.
+csv.field_size_limit(32 * 1024 * 1024)
+
 _DELIMITERS: Final = ",;\t"
 # A quoted cell may hold line breaks; one that is never closed must not swallow the rest of the file.
 _MOST_LINES_PER_ROW: Final = 100
 _NOT_CLOSED: Final = "has a quotation mark that is not closed"
+_BLANK: Final = b" \t\r\n\v\f"
 _NOTHING: Final[Sequence[str]] = ("",) * len(OURS)
 
 
@@ -57,7 +61,7 @@ class CsvSource:
         head = b""
         for number, line in enumerate(lines):
             head += line
-            if head.count(b'"') % 2 == 0 and head.strip():
+            if head.count(b'"') % 2 == 0 and head.removeprefix(codecs.BOM_UTF8).strip():
                 break
             if number >= _MOST_LINES_PER_ROW:
                 raise BadFile("no_header", "The file does not begin with a row of column names.")
@@ -71,9 +75,14 @@ class CsvSource:
         except UnicodeDecodeError as error:
             raise BadFile("not_utf8", "The file must be UTF-8; its first row is not.") from error
         self.end_of_line = "\r\n" if text.endswith("\r\n") else "\n"
-        text = text.strip("\r\n")
+        # Blank lines may come before it.
+        text = text.lstrip(" \r\n").rstrip("\r\n")
         outside = re.sub(r'"[^"]*"', "", text)
+        if "\r" in outside:
+            raise BadFile("line_ends", "Lines must end with LF or CR LF; those of this file end with CR alone.")
         self.delimiter = max(_DELIMITERS, key=outside.count)
+        # What a blank line may consist of; a line of delimiters is a row without values.
+        self._blank = _BLANK.replace(self.delimiter.encode(), b"")
         try:
             headers = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter))
         except csv.Error as error:
@@ -134,10 +143,9 @@ class CsvSource:
             whole = b"".join(taken)
             begins_at = number
             offset, number = offset + len(whole), number + len(taken)
-            if not whole.strip():
+            if not whole.strip(self._blank):
                 continue
-            record, is_utf8 = decoded(whole)
-            record = record.rstrip("\r\n") if len(taken) == 1 else record.removesuffix("\n").removesuffix("\r")
+            record, is_utf8 = _record(taken)
             cells, reason = self._cells(record)
             code = "cells"
             if not is_utf8:
@@ -152,29 +160,44 @@ class CsvSource:
         columns = list(zip(*rows, strict=True)) if rows else [()] * n_cells
         return Chunk(start, Position(start.row + len(rows), offset, number), begins, columns, records, faults)
 
-    @staticmethod
-    def _one(waiting: deque[bytes], lines: Iterator[bytes]) -> list[bytes]:
-        """The lines of the next row: as many as it takes for every quotation mark to be closed, or one."""
+    def _one(self, waiting: deque[bytes], lines: Iterator[bytes]) -> list[bytes]:
+        """The lines of the next row: where the first is none by itself, as many as close its quotation marks.
+
+        Only if that makes one row of as many cells as it must have; else the first alone, and the others are rows.
+        """
         taken = [waiting.popleft()]
         n_marks = taken[0].count(b'"')
-        while n_marks % 2:
+        if n_marks % 2 == 0 or self._is_row(taken):
+            return taken
+        while n_marks % 2 and len(taken) < _MOST_LINES_PER_ROW:
             line = waiting.popleft() if waiting else next(lines, None)
-            if line is None or len(taken) == _MOST_LINES_PER_ROW:
-                if line is not None:
-                    waiting.appendleft(line)
-                waiting.extendleft(reversed(taken[1:]))
-                return taken[:1]
+            if line is None:
+                break
             taken.append(line)
             n_marks += line.count(b'"')
-        return taken
+        if self._is_row(taken):
+            return taken
+        waiting.extendleft(reversed(taken[1:]))
+        return taken[:1]
+
+    def _is_row(self, lines: Sequence[bytes]) -> bool:
+        cells, reason = self._cells(_record(lines)[0])
+        return not reason and len(cells) == len(self.layout.headers)
 
     def _cells(self, record: str) -> tuple[Sequence[str], str]:
-        if record.count('"') % 2:
-            return [record], _NOT_CLOSED
         try:
-            return next(csv.reader(io.StringIO(record, newline=""), delimiter=self.delimiter), []), ""
+            rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self.delimiter, strict=True))
         except csv.Error:
-            return [record], "is not a row of CSV"
+            rows = []
+        if len(rows) == 1:
+            return rows[0], ""
+        return [record], _NOT_CLOSED if record.count('"') % 2 else "is not a row of CSV"
+
+
+def _record(lines: Sequence[bytes]) -> tuple[str, bool]:
+    """The text of a row without its end, and whether it is UTF-8."""
+    record, is_utf8 = decoded(b"".join(lines))
+    return record.rstrip("\r\n") if len(lines) == 1 else record.removesuffix("\n").removesuffix("\r"), is_utf8
 
 
 class CsvResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO, ClassVar, Final
@@ -11,13 +12,28 @@ from pydantic_core import from_json, to_json
 
 from telelink_shared.bulk.cells import said
 from telelink_shared.bulk.lines import decoded, lines_of
-from telelink_shared.bulk.table import ABSENT, OURS, BadFile, Chunk, Fault, Format, Layout, Position, Scored, layout_of
+from telelink_shared.bulk.table import (
+    ABSENT,
+    FIELDS,
+    OURS,
+    BadFile,
+    Chunk,
+    Fault,
+    Format,
+    Layout,
+    Position,
+    Scored,
+    layout_of,
+)
+from telelink_shared.headers import canonical_name
 
 _LOOKED_AT: Final = 1_000
 
 
 class NdjsonSource:
-    """See `Source`. Its columns are the members of the first thousand objects; one that first comes later is no column.
+    """See `Source`. Its columns are the members of the first thousand objects.
+
+    A member that first comes later is no column; where it is a field of ours, it is a fault of its row.
 
     Args:
         file: open at its beginning, and able to go back there.
@@ -35,6 +51,7 @@ class NdjsonSource:
         if not names:
             raise BadFile("no_objects", "The file does not begin with lines of a JSON object each.")
         self.layout = layout_of(list(names), mapping)
+        self._known = frozenset(names)
 
     def chunks(self, n_rows: int, start: Position | None = None) -> Iterator[Chunk]:
         """See `Source.chunks`."""
@@ -48,6 +65,10 @@ class NdjsonSource:
             start = chunk.end
             if chunk.n_rows < n_rows:
                 return
+
+    def _has_late_field(self, members: Mapping[str, Any]) -> bool:
+        names = (canonical_name(name) for name in members.keys() - self._known)
+        return any(name in FIELDS and name not in self.layout.positions for name in names)
 
     def _chunk(self, lines: Iterator[bytes], n_rows: int, start: Position) -> Chunk:
         records: list[str] = []
@@ -66,11 +87,29 @@ class NdjsonSource:
                 reason = "must be a JSON object" if is_utf8 else "must be UTF-8"
                 faults[len(records)] = Fault(begins_at, "", code if is_utf8 else "not_utf8", reason)
                 members = {}
+            elif line.count(b":") != len(members) and _has_name_twice(line.removeprefix(codecs.BOM_UTF8)):
+                faults[len(records)] = Fault(begins_at, "", "duplicate_name", "must not have a name twice")
+            elif not members.keys() <= self._known and self._has_late_field(members):
+                reason = f"has a field that none of the first {_LOOKED_AT:,} objects has"
+                faults[len(records)] = Fault(begins_at, "", "late_field", reason)
             records.append(record.strip())
             objects.append(members)
             begins.append(begins_at)
         columns = [[members.get(header, ABSENT) for members in objects] for header in self.layout.headers]
         return Chunk(start, Position(start.row + len(records), offset, number), begins, columns, records, faults)
+
+
+def _has_name_twice(line: bytes) -> bool:
+    """Of an object itself; what may be within its values is no field."""
+    n_members = 0
+
+    def count(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal n_members
+        n_members = len(members)  # the object itself comes last
+        return dict(members)
+
+    # Numbers are of no interest here, and turning thousands of digits into one takes long or fails.
+    return len(json.loads(line, object_pairs_hook=count, parse_int=len, parse_float=len)) != n_members
 
 
 def _parsed(line: bytes) -> Any:

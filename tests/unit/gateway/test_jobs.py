@@ -215,7 +215,13 @@ def test_it_is_known_how_often_workers_died_over_a_chunk(store):
     store.release(made, "c")
     claim(store, "d", at_ms=500)
     assert store.find(made).n_deaths == 2
-    store.commit(made, "d", [], "", until_ms=600)
+    store.renew(made, "d", until_ms=600)
+    assert store.find(made).n_deaths == 2
+    store.renew(made, "d", until_ms=600, code="waiting", reason="churn")
+    assert store.find(made).n_deaths == 0
+    claim(store, "e", at_ms=700)
+    assert store.find(made).n_deaths == 1
+    store.commit(made, "e", [], "", until_ms=800)
     assert store.find(made).n_deaths == 0
 
 
@@ -273,6 +279,15 @@ def test_a_file_that_never_came_to_its_end_is_removed_and_adds_nothing_more(stor
     assert store.size(job(1).id, "input") == 0
     with pytest.raises(LeaseLost):
         store.append(job(1).id, Part("input", 1, 3, 0, 0, b"def"), until_ms=300)
+
+
+def test_an_upload_that_is_slow_is_kept_as_long_as_something_comes(store):
+    store.begin(job(1, at_ms=0), until_ms=100)
+    store.keep_upload(job(1).id, until_ms=300)
+    assert store.expire(before_ms=0, now_ms=200) == 0
+    assert store.expire(before_ms=0, now_ms=301) == 1
+    with pytest.raises(LeaseLost):
+        store.keep_upload(job(1).id, until_ms=400)
 
 
 def test_the_input_is_read_as_the_file_that_it_was(store):

@@ -224,6 +224,71 @@ def test_a_quotation_mark_that_is_never_closed_costs_its_own_row_alone():
     assert _result("".join(data).encode()).count(b"MAINTAIN") == 2
 
 
+@pytest.mark.parametrize("is_all_quoted", [False, True])
+@pytest.mark.parametrize("n_rows", [3, 100])
+def test_two_quotation_marks_that_are_never_closed_cost_their_own_rows_and_none_between_them(is_all_quoted, n_rows):
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
+    writer.writerow(["name", *EXAMPLE])
+    writer.writerows([f"n{number}", *EXAMPLE.values()] for number in range(60))
+    lines = out.getvalue().splitlines(keepends=True)
+    for at in (10, 50):
+        lines[at] = lines[at].replace(f'"n{at - 1}"' if is_all_quoted else f"n{at - 1}", '"Smith')
+    data = "".join(lines).encode()
+    assert [(fault.line, fault.code) for fault in _faults(data, n_rows=n_rows)] == [(11, "cells"), (51, "cells")]
+    assert _result(data, n_rows=n_rows).count(b"MAINTAIN") == 58
+
+
+def test_a_quotation_mark_within_a_cell_is_a_character_like_any_other():
+    data = _csv([_rows(note=f"n{number}") for number in range(9)]).replace(b"n2", b'5" pipe').replace(b"n6", b'7" pipe')
+    assert not _faults(data)
+    rows = list(csv.DictReader(io.StringIO(_result(data).decode(), newline="")))
+    assert [row["note"] for row in rows if "pipe" in row["note"]] == ['5" pipe', '7" pipe']
+    assert all(row["churn_risk"] for row in rows)
+
+
+@pytest.mark.parametrize("note", ["x" * 200_000, "x" * 150_000 + '"'])
+def test_a_cell_may_have_as_much_as_a_line(note):
+    data = _csv([_rows(), _rows(note=note)])
+    assert not _faults(data)
+    csv_of_it = _result(data).decode()
+    assert [len(row["note"]) for row in csv.DictReader(io.StringIO(csv_of_it, newline=""))] == [0, len(note)]
+
+
+def test_lines_that_end_with_cr_alone_are_refused_by_that_name():
+    with pytest.raises(BadFile) as raised:
+        open_source(io.BytesIO(_csv([_rows()] * 5, end="\r")), "csv")
+    assert raised.value.code == "line_ends"
+
+
+@pytest.mark.parametrize("note", ["", 'a "quoted" word'])
+def test_a_line_of_delimiters_is_a_row_without_values_whatever_is_near_it(note):
+    data = _csv([_rows(note=note)] * 2, "\t").splitlines(keepends=True)
+    data.insert(2, b"\t" * len(EXAMPLE) + b"\n")
+    assert {fault.line for fault in _faults(b"".join(data))} == {3}
+
+
+def test_blank_lines_may_come_before_the_header():
+    data = b"  \n\n" + _csv([_rows(), _rows(state="XX")])
+    assert [fault.line for fault in _faults(data)] == [5]
+
+
+def test_a_field_that_comes_only_behind_the_first_thousand_objects_is_a_fault_of_its_row():
+    lines = [json.dumps(EXAMPLE)] * 1_200 + [
+        json.dumps(_rows(Total_Day_Minutes=99, other=1)),
+        json.dumps(_rows(other=1)),
+    ]
+    faults = _faults("\n".join(lines).encode(), "ndjson", n_rows=500)
+    assert [(fault.line, fault.code) for fault in faults] == [(1_201, "late_field")]
+
+
+def test_a_name_that_an_object_has_twice_is_a_fault_of_its_row():
+    twice = json.dumps(EXAMPLE).replace('"state"', '"state": "XX", "state"')
+    nested = json.dumps(_rows(note={"a": {"b": ":"}}, time="12:30"))
+    faults = _faults("\n".join([nested, twice, nested]).encode(), "ndjson")
+    assert [(fault.line, fault.code) for fault in faults] == [(2, "duplicate_name")]
+
+
 def test_a_row_of_another_length_or_encoding_costs_itself_alone():
     data = _csv([_rows(), _rows(), _rows(), _rows()]).splitlines(keepends=True)
     data[2] = b"1," + data[2]

@@ -41,6 +41,7 @@ _PART_BYTES: Final = 1024 * 1024
 _MOST_MAPPED: Final = 100
 # An upload of which nothing more has come for so long has ended half way.
 _NEXT_PART_MS: Final = 60_000
+_KEEP_MS: Final = 15_000
 
 
 def _format_of(request: Request) -> Format:
@@ -77,6 +78,7 @@ class _Upload:
         self._waiting = bytearray()
         self._number = 0
         self._hash = hashlib.sha256()
+        self._keep_from_ms = job.created_at_ms + _KEEP_MS
         self.n_bytes = 0
 
     @property
@@ -107,6 +109,11 @@ class _Upload:
                 while len(self._waiting) >= _PART_BYTES:
                     await self._take(bytes(self._waiting[:_PART_BYTES]), keep=keep)
                     del self._waiting[:_PART_BYTES]
+                if keep and now_ms() >= self._keep_from_ms:
+                    # Slow, but coming: less than a part a minute.
+                    self._keep_from_ms = now_ms() + _KEEP_MS
+                    jobs = self._uses.jobs
+                    await jobs.call(jobs.store.keep_upload, self._job.id, until_ms=now_ms() + _NEXT_PART_MS)
         except ClientDisconnect as error:
             raise BadRequest("The connection ended before the file did.") from error
         await self._take(bytes(self._waiting), keep=keep)
