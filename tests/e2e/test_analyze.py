@@ -67,6 +67,25 @@ def test_what_only_the_server_refuses_is_shown_beside_its_field_too(page):
     expect(page.locator("#result")).to_contain_text("The input is not valid")
 
 
+def test_a_decimal_comma_is_one_where_it_is_written_and_never_left_out(page):
+    fill_with(page, "At risk")
+    minutes = page.locator("#totalDayMinutes")
+    minutes.fill("")
+    minutes.press_sequentially("148,5")
+    predict(page)
+    expect(page.locator("#totalDayMinutes-error")).to_contain_text("180.5")
+    page.evaluate("Object.defineProperty(navigator, 'languages', { get: () => ['es-ES'] })")
+    page.locator("#language").select_option("es")
+    expect(page.locator("#totalEveMinutes")).to_have_value("171,3")
+    with page.expect_request("**/predict*") as asked:
+        minutes.press("Enter")
+    assert asked.value.post_data_json["totalDayMinutes"] == 148.5
+    # What was typed is the same number in another language.
+    page.locator("#language").select_option("en")
+    expect(minutes).to_have_value("148.5")
+    expect(page.locator("#result.is-stale")).to_have_count(0)
+
+
 def test_an_error_in_a_folded_field_unfolds_it(page):
     fill_in(page, with_usage(totalNightMinutes="-1"))
     page.get_by_text("Usage (optional").click()
@@ -217,6 +236,8 @@ def test_what_if_asks_once_for_the_last_move_and_stores_nothing(page, site):
     assert page.request.get(f"{site}/stats").json() == before
     page.get_by_role("button", name="Back to the customer as is").click()
     expect(page.locator(".trial-result")).to_be_empty()
+    # What was pressed has gone with it.
+    expect(page.locator("#what-if [type=range]").first).to_be_focused()
 
 
 def test_what_was_asked_for_an_older_move_is_called_off(page):

@@ -10,7 +10,14 @@ from playwright.sync_api import expect
 from support.browser import needs_browser
 from support.builders import with_usage
 from support.nginx import needs_nginx
-from support.page import HOSTILE, assert_nothing_ran, faults_of, keep_picture, tab_to
+from support.page import (
+    HOSTILE,
+    assert_fits_and_can_be_read,
+    assert_nothing_ran,
+    faults_of,
+    keep_picture,
+    tab_to,
+)
 from support.servers import churn_service, gateway
 
 pytestmark = [needs_nginx, needs_browser]
@@ -97,6 +104,100 @@ def test_hostile_cells_headers_and_names_run_nothing_and_formulas_leave_harmless
     customers.get_by_role("button", name="Another file").click()
     expect(customers.locator(".job-list")).to_contain_text(HOSTILE[1])
     assert_nothing_ran(customers)
+
+
+def test_where_no_row_can_be_scored_the_faults_are_there_page_by_page_and_no_filters(customers):
+    page = customers
+    choose(page, as_csv([row | {"state": "ZZ"} for row in several(60)]))
+    expect(page.get_by_role("heading", name="No row could be scored")).to_be_visible(timeout=30_000)
+    expect(page.locator(".filters")).to_have_count(0)
+    expect(page.locator(".result-head")).not_to_contain_text("policy")
+    expect(page.locator(".faults tbody tr")).to_have_count(50)
+    assert faults_of(page) == []
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert_fits_and_can_be_read(page, width)
+        keep_picture(page, f"customers-none-{width}")
+    page.locator(".faults [data-step=next]").press("Enter")
+    expect(page.locator(".faults tbody tr")).to_have_count(10)
+    # There is no page after it.
+    expect(page.locator(".faults .wide")).to_be_focused()
+    page.locator(".faults [data-step=first]").press("Enter")
+    expect(page.locator(".faults tbody tr")).to_have_count(50)
+    expect(page.locator(".faults .wide")).to_be_focused()
+
+
+def test_a_file_that_the_page_cannot_read_is_told_before_anybody_maps_its_columns(customers):
+    page = customers
+    for name, text, told in (
+        ("empty.csv", b"", "The file is empty"),
+        ("ansi.csv", "Estado;Año\nOH;1\n".encode("cp1252"), "The file is not UTF-8"),
+        ("wide.csv", "state,Año\nOH,1\n".encode("utf-16"), "The file is not UTF-8"),
+    ):
+        page.locator('input[type="file"]').set_input_files({"name": name, "mimeType": "", "buffer": text})
+        expect(page.get_by_role("alert")).to_contain_text(told)
+        page.get_by_role("button", name="Another file").click()
+
+
+def test_a_file_stays_while_another_view_or_language_is_looked_at(customers):
+    page = customers
+    customer = with_usage(customerId="a-1")
+    customer["Phone"] = customer.pop("customerId")
+    customer["tenure"] = customer.pop("accountLength")
+    choose(page, as_csv([customer]))
+    page.get_by_label("Account length").select_option("tenure")
+    page.get_by_label("Customer id").select_option("Phone")
+    page.locator("#language").select_option("es")
+    expect(page.get_by_role("heading", name="¿Qué es cada columna?")).to_be_visible()
+    expect(page.get_by_label("Antigüedad")).to_have_value("tenure")
+    expect(page.get_by_label("Id. de cliente")).to_have_value("Phone")
+    held = []
+    page.route("**/v1/jobs?*", lambda route: held.append(route))
+    page.get_by_role("button", name="Evaluar a los clientes").click()
+    expect(page.get_by_role("heading", name="Enviando el archivo")).to_be_focused()
+    page.locator("#language").select_option("en")
+    expect(page.get_by_role("heading", name="Sending the file")).to_be_visible()
+    page.get_by_role("link", name="Analyze").click()
+    expect(page.get_by_role("button", name="Predict")).to_be_visible()
+    page.get_by_role("link", name="Customers").click()
+    expect(page.get_by_role("heading", name="Sending the file")).to_be_visible()
+    (sent,) = held
+    sent.continue_()
+    expect(page.locator(".customers-table tbody th")).to_have_text("a-1")
+    expect(page.get_by_role("heading", name="list.csv")).to_be_visible()
+
+
+def test_sending_can_be_cancelled_and_what_fails_can_be_sent_again(customers):
+    page = customers
+    page.route("**/v1/jobs", lambda route: None if route.request.method == "POST" else route.continue_())
+    choose(page, as_csv(several(3)))
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="Drop a file of customers here")).to_be_visible()
+    page.get_by_role("link", name="Analyze").click()
+    expect(page.get_by_role("button", name="Predict")).to_be_visible()
+    page.get_by_role("link", name="Customers").click()
+    expect(page.get_by_role("heading", name="Drop a file of customers here")).to_be_visible()
+    page.unroute("**/v1/jobs")
+    page.route("**/v1/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    choose(page, as_csv(several(3)))
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    page.unroute("**/v1/jobs")
+    page.get_by_role("button", name="Try again").click()
+    expect_customers(page)
+
+
+def test_headers_of_any_text_can_be_mapped(customers):
+    page = customers
+    customer = with_usage(customerId="a-1")
+    customer['Tenure "x"'] = customer.pop("accountLength")
+    customer["toString"] = customer.pop("totalDayCalls")
+    customer["constructor"] = customer.pop("totalEveCalls")
+    choose(page, as_csv([customer]))
+    page.get_by_label("Account length").select_option('Tenure "x"')
+    page.get_by_label("Day calls").select_option("toString")
+    page.get_by_label("Evening calls").select_option("constructor")
+    page.get_by_role("button", name="Score the customers").click()
+    expect(page.locator(".customers-table tbody th")).to_have_text("a-1")
 
 
 def test_a_column_may_be_said_to_name_the_customer_and_ndjson_has_columns_too(customers):

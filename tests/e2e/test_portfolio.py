@@ -9,26 +9,48 @@ from playwright.sync_api import expect
 from support.browser import needs_browser
 from support.builders import some_customers
 from support.nginx import needs_nginx
-from support.page import faults_of
+from support.page import assert_fits_and_can_be_read, faults_of, keep_picture
 
 pytestmark = [needs_nginx, needs_browser]
 
 # Each figure that names a member of the reply, whose text is not that member as people write it.
 WRONG_FIGURES = """reply => {
   const style = (options) => new Intl.NumberFormat('en-US', options);
+  const moment = (options) => ({
+    format: (value) => new Intl.DateTimeFormat('en-US', options).format(new Date(value)),
+  });
   const ways = [
     style({ style: 'currency', currency: 'USD', maximumFractionDigits: 0 }),
     style({ style: 'percent', maximumFractionDigits: 1 }),
     style({ maximumFractionDigits: 2 }),
+    style({ style: 'percent', maximumFractionDigits: 1, signDisplay: 'exceptZero' }),
+    moment({ dateStyle: 'medium', timeZone: 'UTC' }),
+    moment({ dateStyle: 'medium', timeStyle: 'short' }),
   ];
-  const at = (path) => path.split(/[.[\\]]+/).filter(Boolean).reduce((part, name) => part[name], reply);
+  const member = (path) => path.split(/[.[\\]]+/).filter(Boolean).reduce((part, name) => part[name], reply);
+  const at = (path) => {
+    const [, one, other] = /^(.+) \\/ (.+) - 1$/.exec(path) ?? [];
+    return one ? member(one) / member(other) - 1 : member(path);
+  };
   return [...document.querySelectorAll('[data-field]')].flatMap((element) => {
     const [path, text] = [element.dataset.field, element.textContent.trim()];
     const value = at(path);
     const right = value === null ? ['not known'] : ways.map((way) => way.format(value));
-    return right.some((each) => text === each || text === `of ${each} customers`) ? [] : [[path, text, value]];
+    return right.includes(text) ? [] : [[path, text, value]];
   });
 }"""
+# What stands among the figures with a digit in it, and names no member.
+NAMELESS = """() => {
+  const found = new Set();
+  const walker = document.createTreeWalker(document.querySelector('#figures'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { data, parentElement } = walker.currentNode;
+    if (/\\d/.test(data) && !parentElement.closest('[data-field], .source, summary')) found.add(data.trim());
+  }
+  return [...found];
+}"""
+# Of the assumptions and the traits: what they are, not how many.
+FIXED_WORDS = ("The churn probability is", "Departures spread evenly", "4 or more", "240 or more")
 HAS_INK = """canvas => {
   const { width, height } = canvas;
   return canvas.toDataURL() !== Object.assign(document.createElement('canvas'), { width, height }).toDataURL();
@@ -70,9 +92,11 @@ def test_every_figure_is_the_member_of_the_reply_that_it_names(visit, filled):
     expect(page.locator(".total-tiles")).to_be_visible()
     assert reply["total"]["customers"] == 300
     assert page.evaluate(WRONG_FIGURES, reply) == []
+    assert [text for text in page.evaluate(NAMELESS) if not text.startswith(FIXED_WORDS)] == []
     fields = page.locator("[data-field]").evaluate_all("all => all.map((each) => each.dataset.field)")
     for wanted in (
         "total.value_at_risk", "tiers[0].customers", "tiers[2].value_at_risk", "forecast.months[11].expected_revenue",
+        "total.customers_with_revenue", "traits[3].unknown",
         "over_time.buckets[0].high", "states[0].high_risk_customers", "traits[3].without.mean_churn_probability",
     ):  # fmt: skip
         assert wanted in fields
@@ -120,12 +144,12 @@ def test_the_days_are_in_the_address_and_the_back_button_undoes_them(visit, fill
     expect(page.get_by_label("From")).to_have_value("2001-01-01")
     expect(page.get_by_role("heading", name="Nobody was predicted on these days")).to_be_visible()
     page.get_by_role("button", name="Last 7 days").click()
-    expect(page.locator('[data-field="total.customers"]')).to_have_text("300")
+    expect(page.locator('[data-field="total.customers"]').first).to_have_text("300")
     expect(page.get_by_role("button", name="Last 7 days")).to_have_attribute("aria-current", "true")
     page.go_back()
     expect(page.get_by_role("heading", name="Nobody was predicted on these days")).to_be_visible()
     page.go_back()
-    expect(page.locator('[data-field="total.customers"]')).to_have_text("300")
+    expect(page.locator('[data-field="total.customers"]').first).to_have_text("300")
     expect(page.get_by_label("From")).to_have_value("")
 
 
@@ -136,6 +160,26 @@ def test_days_that_are_the_wrong_way_round_are_told_at_once(visit, filled):
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator("#span-error")).to_have_text("The first day is after the last.")
     expect(page.get_by_label("From")).to_be_focused()
+
+
+def test_a_day_that_is_none_is_told_and_asked_for_neither_by_hand_nor_by_address(visit, filled):
+    page = opened(visit, filled)
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.get_by_label("From").click(position={"x": 15, "y": 15})
+    page.keyboard.type("02312026")
+    page.keyboard.press("Enter")
+    expect(page.locator("#span-error")).to_contain_text("no whole day of the calendar")
+    expect(page.get_by_label("From")).to_be_focused()
+    expect(page.get_by_label("From")).to_have_attribute("aria-invalid", "true")
+    keep_picture(page, "portfolio-no-day-360")
+    assert_fits_and_can_be_read(page, 360)
+    page.get_by_label("From").fill("2001-01-01")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#span-error")).to_be_empty()
+    assert page.get_by_label("From").get_attribute("aria-invalid") is None
+    asked = page.evaluate("location.hash = '#/portfolio?from=2026-99-99'; location.hash")
+    assert asked.endswith("2026-99-99")
+    expect(page.locator('[data-field="total.customers"]').first).to_have_text("300")
 
 
 def test_what_cannot_be_read_is_told_and_can_be_asked_for_again(visit, filled):

@@ -1,5 +1,6 @@
 """Who may use the page, where API keys are in use."""
 
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -8,7 +9,7 @@ from playwright.sync_api import expect
 
 from support.browser import needs_browser
 from support.nginx import needs_nginx
-from support.page import assert_fits_and_can_be_read, faults_of, fill_with, predict
+from support.page import assert_fits_and_can_be_read, faults_of, fill_with, keep_picture, predict
 
 pytestmark = [needs_nginx, needs_browser]
 
@@ -71,7 +72,11 @@ def test_a_session_that_ends_meanwhile_asks_again_and_keeps_what_was_typed(visit
 def test_a_key_without_the_scope_signs_in_and_is_told_what_it_lacks(visit, closed):
     url, _, analyst = closed
     page = visit(url)
-    sign_in(page, analyst)
+    with page.expect_response(lambda reply: reply.url.endswith("v1/services") and reply.status == 403):
+        sign_in(page, analyst)
+    # What is refused is not out.
+    expect(page.locator("#services li")).to_have_text([re.compile("gateway: ready")])
+    expect(page.locator("#banner")).to_be_empty()
     fill_with(page, "Loyal")
     predict(page)
     expect(page.locator("#result")).to_contain_text("This API key lacks the scope 'predict'.")
@@ -90,6 +95,46 @@ def test_a_list_of_customers_that_waits_for_a_key_is_there_once_it_was_given(vis
     sign_in(page, agent)
     expect(page.locator(".customers-table")).to_be_visible()
     assert page.url == address
+
+
+def test_figures_that_wait_for_a_key_are_there_once_it_was_given_and_reading_begins_at_the_top(visit, closed):
+    url, agent, analyst = closed
+    for view, key, there in (("portfolio", analyst, ".total-tiles, .empty"), ("models", agent, "#model-heading")):
+        page = visit(f"{url}/#/{view}")
+        sign_in(page, key)
+        expect(page.locator("#view h1")).to_be_focused()
+        expect(page.locator(there)).to_be_visible()
+        page.context.clear_cookies()
+
+
+def test_signing_out_that_fails_is_told_and_all_the_same_nothing_is_kept_for_whoever_comes_next(visit, closed):
+    url, agent, _ = closed
+    page = visit(f"{url}/#/customers")
+    sign_in(page, agent)
+    page.get_by_role("button", name="Try it with a sample").click()
+    expect(page.locator(".customers-table")).to_be_visible(timeout=30_000)
+    page.get_by_role("link", name="Analyze").click()
+    fill_with(page, "Loyal")
+    predict(page)
+    expect(page.locator("#recent button")).to_have_count(1)
+    kept = "[JSON.stringify(localStorage), JSON.stringify(sessionStorage)]"
+    assert page.evaluate(kept) != ["{}", "{}"]
+    page.route("**/v1/session", lambda route: route.abort())
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#account [role=status]")).to_contain_text("You are still signed in")
+    expect(page.locator("#recent button")).to_have_count(0)
+    assert page.evaluate(kept) == ["{}", "{}"]
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert_fits_and_can_be_read(page, width)
+        keep_picture(page, f"sign-out-failed-{width}")
+    page.unroute("**/v1/session")
+    predict(page)
+    expect(page.locator("#recent button")).to_have_count(1)
+    page.context.clear_cookies()
+    predict(page)
+    expect(page.get_by_label("API key")).to_be_focused()
+    assert page.evaluate(kept) == ["{}", "{}"]
 
 
 @pytest.fixture

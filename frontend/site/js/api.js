@@ -144,6 +144,19 @@ export async function services(signal) {
 }
 
 /**
+ * The same for whoever looks at them all the time.
+ * @returns {Promise<object[]|null>} none where the API refuses to tell, as without a key or the scope for it: then it is
+ *   there, and of the services nothing is known; null where nobody answers
+ */
+export async function servicesNow() {
+  try {
+    return await services();
+  } catch ({ status }) {
+    return status >= 400 && status < 500 ? [] : null;
+  }
+}
+
+/**
  * Who the API takes us for.
  * @returns {Promise<{mode: 'demo'|'keys', name: string|null, scopes: string[]}>} demo: no keys are in use
  * @throws {ApiError} with status 401 when a key is needed

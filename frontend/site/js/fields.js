@@ -1,6 +1,6 @@
 // The customer's fields as the form shows them. Names, limits and words are the API's; a test compares both.
 
-import { number } from './format.js';
+import { decimalSign, number } from './format.js';
 import { t } from './language.js';
 
 export const STATES = (
@@ -87,6 +87,16 @@ const PATTERNS = { whole: /^\d+$/, decimal: /^\d+([.]\d+)?$/ };
 export const label = (field) => t(`field.${field.name}`);
 
 /**
+ * A decimal with a point in the place of the sign that is used here. A point is taken for itself, but not where it may as
+ * well stand between thousands.
+ * @param {string} text as typed @returns {string} what is no number stays none
+ */
+function withPoint(text) {
+  const sign = decimalSign();
+  return sign !== '.' && /^\d{1,3}[.]\d{3}$/.test(text) ? '' : text.replace(sign, '.');
+}
+
+/**
  * What one field's text stands for, or what is wrong with it.
  * @param {Field} field
  * @param {string} text as typed
@@ -100,8 +110,9 @@ export function readField(field, text, isUnreadable = false) {
     return { error: t(field.options ? 'form.choose' : 'form.enter', { label: label(field).toLowerCase() }) };
   }
   if (!(field.kind in PATTERNS)) return { value: typed };
-  if (isUnreadable || !PATTERNS[field.kind].test(typed)) return { error: t(`form.${field.kind}`) };
-  const value = Number(typed);
+  const plain = field.kind === 'decimal' ? withPoint(typed) : typed;
+  if (isUnreadable || !PATTERNS[field.kind].test(plain)) return { error: t(`form.${field.kind}`, { example: number(180.5) }) };
+  const value = Number(plain);
   return value > field.max ? { error: t('form.at-most', { max: number(field.max) }) } : { value };
 }
 

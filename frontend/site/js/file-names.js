@@ -1,6 +1,6 @@
 // The names of files that this browser sent: the API keeps none, and a list of times is hard to tell apart.
 
-import { recall, remember } from './remembered.js';
+import { forget, recall, remember } from './remembered.js';
 
 const KEEP = 50;
 
@@ -23,5 +23,5 @@ export function keepFileName(id, name, storage = globalThis.localStorage) {
 
 /** For whoever sits here next. */
 export function forgetFileNames(storage = globalThis.localStorage) {
-  remember('files', '[]', storage);
+  forget('files', storage);
 }

@@ -42,6 +42,10 @@ export const signedDollars = figure({
   style: 'currency', currency: 'USD', maximumFractionDigits: 0, signDisplay: 'exceptZero',
 });
 
+/** The sign between a number's whole part and the rest of it, as it is written here. */
+export const decimalSign = () =>
+  formatter(Intl.NumberFormat, {}).formatToParts(1.5).find(({ type }) => type === 'decimal').value;
+
 const moment = (options) => (value) =>
   value === null || value === undefined
     ? t('format.not-known')

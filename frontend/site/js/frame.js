@@ -1,7 +1,7 @@
 // What surrounds the views: navigation, language, colours, and which view stands in the middle.
 
 import { failure, loading } from './components/states.js';
-import { draw, html } from './html.js';
+import { draw, html, standOnHeading } from './html.js';
 import { LANGUAGES, chooseLanguage, language, t } from './language.js';
 import { recall, remember } from './remembered.js';
 import { address, parseRoute, writeAddress } from './router.js';
@@ -86,9 +86,7 @@ export function startFrame(store, redraw) {
     }
     if (!isMove) return;
     // Whoever listens is told where they are; whoever looks begins at the top.
-    const heading = middle.querySelector('h1');
-    heading?.setAttribute('tabindex', '-1');
-    heading?.focus({ preventScroll: true });
+    standOnHeading(middle);
     scrollTo(0, 0);
   }
 

@@ -5,17 +5,17 @@ import { FIELDS } from './fields.js';
 const DELIMITERS = [',', ';', '\t'];
 
 // As `canonical_name` and its table in telelink_shared/headers.py; a test compares both.
-const OTHER_NAMES = {
+const OTHER_NAMES = new Map(Object.entries({
   number_vmail_messages: 'number_of_vmail_messages',
   number_customer_service_calls: 'customer_service_calls',
   int_l_plan: 'international_plan',
   vmail_plan: 'voice_mail_plan',
   vmail_message: 'number_of_vmail_messages',
   cust_serv_calls: 'customer_service_calls',
-};
+}));
 for (const period of ['day', 'eve', 'night', 'intl']) {
   for (const [short, word] of [['mins', 'minutes'], ['calls', 'calls'], ['charge', 'charge']]) {
-    OTHER_NAMES[`${period}_${short}`] = `total_${period}_${word}`;
+    OTHER_NAMES.set(`${period}_${short}`, `total_${period}_${word}`);
   }
 }
 
@@ -26,7 +26,7 @@ const OUTCOMES = new Set(['churn', 'class', 'target', 'clv', 'lifetimeValue', 'l
 export function fieldOf(header) {
   const snake = header.trim().replace(/(?<=[a-z])(?=[A-Z])/g, '_').toLowerCase()
     .replace(/[^a-z0-9]+/g, '_').replace(/^_+|_+$/g, '');
-  return (OTHER_NAMES[snake] ?? snake).replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
+  return (OTHER_NAMES.get(snake) ?? snake).replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 }
 
 /**
@@ -40,12 +40,16 @@ export function headersOf(text) {
   const delimiter = DELIMITERS.reduce((best, each) => (count(each) > count(best) ? each : best));
   const cells = [];
   let [cell, isQuoted] = ['', false];
-  for (const character of row) {
-    if (character === '"') isQuoted = !isQuoted;
-    else if (character === delimiter && !isQuoted) {
+  for (let i = 0; i < row.length; i += 1) {
+    if (isQuoted && row.startsWith('""', i)) {
+      // Within quotes, two are one of the text itself.
+      cell += '"';
+      i += 1;
+    } else if (row[i] === '"') isQuoted = !isQuoted;
+    else if (row[i] === delimiter && !isQuoted) {
       cells.push(cell.trim());
       cell = '';
-    } else cell += character;
+    } else cell += row[i];
   }
   return [...cells, cell.trim()];
 }

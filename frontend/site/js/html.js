@@ -50,3 +50,10 @@ export function redraw(element, content) {
   draw(element, content);
   stops()[at]?.focus();
 }
+
+/** Stand on the heading of what an element holds now. @param {Element} element */
+export function standOnHeading(element) {
+  const heading = element.querySelector('h1');
+  heading?.setAttribute('tabindex', '-1');
+  heading?.focus({ preventScroll: true });
+}

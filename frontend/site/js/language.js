@@ -1,5 +1,6 @@
 // The page's language: every text that it shows itself, from one catalogue for each language.
 
+import { SafeHtml, html } from './html.js';
 import { recall, remember } from './remembered.js';
 
 /** Languages by their code, each named in itself. */
@@ -45,27 +46,45 @@ export async function chooseLanguage(code) {
 /** @returns {{code: string, locale: string}} */
 export const language = () => current;
 
+function textOf(key) {
+  if (texts[key] === undefined) throw new Error(`no text for ${key}`);
+  return texts[key];
+}
+
+// What ends in a full stop of its own, such as "11:14 a.m.", needs no second one.
+const STOPPED = /\.(<\/\w+>)*$/;
+
+const filled = (text, valueOf) => text.replace(/\{(\w+)\}(\.?)/g, (_, name, stop) => {
+  const value = String(valueOf(name));
+  return STOPPED.test(value) ? value : value + stop;
+});
+
 /**
  * A text of the catalogue, its `{places}` filled in.
  * @param {string} key @param {Record<string, string|number>} [values]
  */
-export function t(key, values = {}) {
-  const text = texts[key];
-  if (text === undefined) throw new Error(`no text for ${key}`);
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-}
+export const t = (key, values = {}) => filled(textOf(key), (name) => values[name]);
+
+/**
+ * The same as markup: for values that are elements within a sentence.
+ * @param {string} key @param {Record<string, SafeHtml|string|number>} values
+ */
+export const th = (key, values) => new SafeHtml(filled(html`${textOf(key)}`.markup, (name) => html`${values[name]}`.markup));
 
 /** Whether the catalogue has this text: for words that the API may add to. @param {string} key */
 export const has = (key) => key in texts;
 
+/** The form of a text that depends on a number: `key.one`, `key.other` and so on. @param {string} key @param {number} count */
+export function formFor(key, count) {
+  const form = `${key}.${current.plural.select(count)}`;
+  return has(form) ? form : `${key}.other`;
+}
+
 /**
- * A text that depends on a number: `key.one`, `key.other` and so on; `{count}` is the number as it is written here.
+ * A text that depends on a number; `{count}` is the number as it is written here.
  * @param {string} key @param {number} count @param {Record<string, string|number>} [values]
  */
-export function tn(key, count, values = {}) {
-  const form = has(`${key}.${current.plural.select(count)}`) ? current.plural.select(count) : 'other';
-  return t(`${key}.${form}`, { count: current.number.format(count), ...values });
-}
+export const tn = (key, count, values = {}) => t(formFor(key, count), { count: current.number.format(count), ...values });
 
 /** A word of the API in the page's language; one that the catalogue does not know stays as it is. */
 export const word = (family, value) => (has(`${family}.${value}`) ? t(`${family}.${value}`) : value);

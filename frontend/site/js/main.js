@@ -1,6 +1,6 @@
 // Puts the page together.
 
-import { services } from './api.js';
+import { servicesNow } from './api.js';
 import { banner, serviceBadges } from './components/service-badges.js';
 import { startFrame } from './frame.js';
 import { draw, html } from './html.js';
@@ -26,14 +26,7 @@ function drawServices({ access, services: known }) {
 async function askServices() {
   if (store.state.access.kind === 'needed') return;
   const before = store.state.services;
-  let now;
-  try {
-    now = await services();
-  } catch (error) {
-    // Refused is not unreachable.
-    if (error.status === 401) return;
-    now = null;
-  }
+  const now = await servicesNow();
   // Drawn only when something changed: a reader with a screen reader is not told the same every few seconds.
   const told = (list) => JSON.stringify(list?.map(({ latency_ms: _, ...rest }) => rest) ?? null);
   if (before === undefined || told(before) !== told(now)) store.set({ services: now });

@@ -1,7 +1,7 @@
 // The last customers of this browser session, to go back to. Gone with the tab, and with signing out.
 
 import { toParams } from './fields.js';
-import { recall, remember } from './remembered.js';
+import { forget, recall, remember } from './remembered.js';
 
 const KEEP = 8;
 
@@ -26,4 +26,9 @@ export function keepAnswer(answer, storage = globalThis.sessionStorage) {
 export function answerFor(params, storage = globalThis.sessionStorage) {
   const wanted = params.toString();
   return wanted === '' ? undefined : recentAnswers(storage).find(({ customer }) => toParams(customer).toString() === wanted);
+}
+
+/** For whoever sits here next. */
+export function forgetAnswers(storage = globalThis.sessionStorage) {
+  forget('recent', storage);
 }

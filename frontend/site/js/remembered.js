@@ -17,3 +17,12 @@ export function remember(key, value, storage = globalThis.localStorage) {
     // See above.
   }
 }
+
+/** @param {string} key @param {Storage} [storage] */
+export function forget(key, storage = globalThis.localStorage) {
+  try {
+    storage?.removeItem(`telelink.${key}`);
+  } catch {
+    // See above.
+  }
+}

@@ -3,8 +3,9 @@
 import { ApiError, session, signIn, signInNeeded, signOut } from './api.js';
 import { byServer } from './components/states.js';
 import { forgetFileNames } from './file-names.js';
-import { draw, html } from './html.js';
+import { draw, html, standOnHeading } from './html.js';
 import { t } from './language.js';
+import { forgetAnswers } from './recent.js';
 
 function form(error) {
   return html`<h1 id="sign-in-heading">${t('sign-in.title')}</h1>
@@ -21,7 +22,7 @@ function form(error) {
 
 function account({ kind, name }) {
   if (kind !== 'signed-in') return html``;
-  return html`<span class="quiet">${t('sign-in.as', { name })}</span>
+  return html`<span class="quiet" role="status">${t('sign-in.as', { name })}</span>
     <button type="button" class="secondary outline" data-action="sign-out">${t('sign-in.end')}</button>`;
 }
 
@@ -33,8 +34,16 @@ function account({ kind, name }) {
 export function startSignIn(store, { section, rest }) {
   const accessOf = ({ mode, name }) => (mode === 'demo' ? { kind: 'open' } : { kind: 'signed-in', name });
 
+  /** Nothing of what was seen stays for whoever sits here next. */
+  function forget() {
+    forgetAnswers();
+    forgetFileNames();
+    store.set({ forgottenAt: Date.now() });
+  }
+
   function redraw() {
     const { access } = store.state;
+    const wasNeeded = !section.hidden;
     const corner = document.getElementById('account');
     const isNeeded = access.kind === 'needed';
     section.hidden = !isNeeded;
@@ -42,12 +51,15 @@ export function startSignIn(store, { section, rest }) {
     draw(section, isNeeded ? form(access.error) : html``);
     if (corner) draw(corner, account(access));
     if (isNeeded) section.querySelector('#key').focus();
+    else if (wasNeeded) standOnHeading(rest[0]);
   }
   store.watch(['access'], redraw);
 
   // Not drawn again while somebody types: many requests may be refused meanwhile.
   signInNeeded.addEventListener('needed', () => {
-    if (store.state.access.kind !== 'needed') store.set({ access: { kind: 'needed' } });
+    if (store.state.access.kind === 'needed') return;
+    store.set({ access: { kind: 'needed' } });
+    forget();
   });
 
   section.addEventListener('submit', async (event) => {
@@ -69,15 +81,15 @@ export function startSignIn(store, { section, rest }) {
 
   document.addEventListener('click', async (event) => {
     if (!event.target.closest('[data-action="sign-out"]')) return;
+    forget();
     try {
       await signOut();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      const told = document.querySelector('#account [role="status"]');
+      if (told) told.textContent = t('sign-in.not-ended');
       return;
     }
-    // Nothing of what was seen stays for whoever sits here next.
-    sessionStorage.clear();
-    forgetFileNames();
     location.hash = '';
     location.reload();
   });

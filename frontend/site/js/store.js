@@ -36,3 +36,16 @@ export class Store extends EventTarget {
     listener(this.#state);
   }
 }
+
+/**
+ * Call `listener` whenever somebody has signed in who had to: what was refused is to be asked for again.
+ * @param {Store} store @param {() => void} listener @param {AbortSignal} signal ends it
+ */
+export function whenSignedIn(store, listener, signal) {
+  let wasNeeded = store.state.access.kind === 'needed';
+  store.addEventListener('change', () => {
+    const { kind } = store.state.access;
+    if (wasNeeded && kind === 'signed-in') listener();
+    wasNeeded = kind === 'needed';
+  }, { signal });
+}

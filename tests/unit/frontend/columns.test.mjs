@@ -28,7 +28,9 @@ test('any column may name the customer, and one that sounds like a field may be 
 
 test('names of files are kept, the newest of a job, not too many of them, and forgotten when asked to', () => {
   const kept = new Map();
-  const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
+  const storage = {
+    getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: (key) => kept.delete(key),
+  };
   for (let i = 0; i < 60; i += 1) keepFileName(`j${i}`, `list ${i}.csv`, storage);
   assert.equal(fileName('j59', storage), 'list 59.csv');
   assert.equal(fileName('j0', storage), undefined);

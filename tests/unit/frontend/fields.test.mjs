@@ -50,6 +50,23 @@ test('limits themselves are taken', () => {
   assert.deepEqual(readField(field('totalDayMinutes'), '0'), { value: 0 });
 });
 
+for (const [locale, language, taken, refused] of [
+  ['en-US', 'en', { '148.5': 148.5, '1.485': 1.485 }, ['148,5', '1,485', '1,485.5']],
+  ['es-ES', 'es', { '148,5': 148.5, '148.5': 148.5, '1,485': 1.485, '1485': 1485 }, ['1.485', '1.485,5', '1,4,5', '148,']],
+  ['es-US', 'es', { '148.5': 148.5 }, ['148,5', '1,485']],
+]) {
+  test(`in ${locale} a decimal is read as it is written there, and nothing is read that may be another`, async (t) => {
+    const { navigator: before } = globalThis;
+    Object.defineProperty(globalThis, 'navigator', { value: { languages: [locale] }, configurable: true, writable: true });
+    t.after(() => { globalThis.navigator = before; });
+    await speak(language);
+    const minutes = field('totalDayMinutes');
+    for (const [text, value] of Object.entries(taken)) assert.deepEqual(readField(minutes, text), { value }, text);
+    for (const text of refused) assert.match(readField(minutes, text).error, locale === 'es-ES' ? /180,5/ : /180\.5/, text);
+    await speak('en');
+  });
+}
+
 test('what the browser could make nothing of is an error, also in a field that may be empty', () => {
   assert.match(readField(field('totalDayMinutes'), '', true).error, /^Enter a number/);
 });

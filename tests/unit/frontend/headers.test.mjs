@@ -9,6 +9,7 @@ for (const [what, text, headers] of [
   ['tabs', 'a\tb', ['a', 'b']],
   ['a byte order mark', '\uFEFFa,b\n', ['a', 'b']],
   ['a quoted line break, and quotes within quotes', '"a\nb", c\n1,2', ['a\nb', 'c']],
+  ['doubled quotes, which are quotes of the text', '"Service ""x""","a"",b",""\r\n1,2,3', ['Service "x"', 'a",b', '']],
   ['nothing at all', '', ['']],
 ]) {
   test(`the first row with ${what} is read as the API reads it`, () => assert.deepEqual(headersOf(text), headers));
@@ -28,3 +29,9 @@ test('a column that is called much like a field is proposed for it, and any othe
 });
 
 test('a spelling that is nobody\'s stays what it is', () => assert.equal(fieldOf(' Their Name! '), 'theirName'));
+
+test('a header may be called as what every object has', () => {
+  for (const header of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    assert.deepEqual(toBeMapped([header]).free, [header]);
+  }
+});

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { readMapping, typeOf } from '../../../frontend/site/js/components/file-choice.js';
 import { figures } from '../../../frontend/site/js/components/job-progress.js';
-import { customerTable, errorTable, summaryTiles } from '../../../frontend/site/js/components/job-result.js';
+import { customerTable, errorTable, noCustomers, resultHead, summaryTiles } from '../../../frontend/site/js/components/job-result.js';
 import { duration } from '../../../frontend/site/js/format.js';
 import { speak } from '../../../frontend/site/js/language.js';
 
@@ -24,6 +24,14 @@ test('a mapping names the field of each column; what is missing or chosen twice 
   const { mapping, errors } = readMapping(data, ['tenure', 'id']);
   assert.deepEqual(mapping, { tenure: 'accountLength', id: 'customerId' });
   assert.ok(errors.has('totalDayCalls') && errors.has('state') && !errors.has('accountLength') && !errors.has('customerId'));
+});
+
+test('a column may be called as what every object has', () => {
+  const data = new FormData();
+  for (const [field, header] of [['accountLength', 'toString'], ['state', '__proto__']]) data.set(field, header);
+  const { mapping, errors } = readMapping(data, ['toString', '__proto__']);
+  assert.deepEqual(Object.entries(mapping), [['toString', 'accountLength'], ['__proto__', 'state']]);
+  assert.ok(!errors.has('accountLength') && !errors.has('state'));
 });
 
 test('how far a job is, in a line: only what is known', () => {
@@ -60,4 +68,13 @@ test('a tier that nobody is in is none, and not left out', () => {
   const { markup } = summaryTiles({ customers: 0, failed: 2, value_at_risk: 0, tiers: {} });
   assert.equal((markup.match(/0%, \$0 at risk/g) ?? []).length, 3);
   assert.ok(markup.includes('2 rows with errors'));
+});
+
+test('who scored a file is said where somebody did, and nothing is said of filters where there is nobody to filter', () => {
+  const job = { id: 'j', finished_at: '2026-01-01T00:00:00Z', models: { churn: [] }, policy_version: 'p' };
+  const text = (each) => /<p class="quiet">(.*?)<\/p>/.exec(resultHead(each, 'a', '#').markup)[1];
+  assert.match(text(job), /^Looked through [^;]*\.$/);
+  assert.match(text({ ...job, models: { churn: ['1', '2'], clv: [] } }), /^Scored .* by churn 1, 2; policy p\.$/);
+  assert.match(noCustomers({ failed: 2 }).markup, /No row could be scored/);
+  assert.match(noCustomers({ failed: 0 }).markup, /no customers in this file/);
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { LANGUAGES, languageFor, localeFor, speak, t, tn } from '../../../frontend/site/js/language.js';
+import { html } from '../../../frontend/site/js/html.js';
+import { LANGUAGES, languageFor, localeFor, speak, t, th, tn } from '../../../frontend/site/js/language.js';
 import en from '../../../frontend/site/js/texts/en.js';
 import es from '../../../frontend/site/js/texts/es.js';
 
@@ -23,8 +24,8 @@ test('each language has the same texts with the same places in them', () => {
 
 test('every text that a file asks for by name is there', () => {
   for (const name of sources) {
-    for (const [, key] of read(name).matchAll(/\bt\('([^']+)'/g)) assert.ok(key in en, `${name}: ${key}`);
-    for (const [, key] of read(name).matchAll(/\btn\('([^']+)'/g)) assert.ok(`${key}.other` in en, `${name}: ${key}`);
+    for (const [, key] of read(name).matchAll(/\bth?\('([^']+)'/g)) assert.ok(key in en, `${name}: ${key}`);
+    for (const [, key] of read(name).matchAll(/\b(?:tn|formFor)\('([^']+)'/g)) assert.ok(`${key}.other` in en, `${name}: ${key}`);
   }
   for (const [, key] of read('index.html').matchAll(/data-(?:text|label)="([^"]+)"/g)) assert.ok(key in en, key);
 });
@@ -68,7 +69,7 @@ test('no view has a text of its own: all come from the catalogue', () => {
   const spoken = (template) => template
     .replace(/\b(aria-label|title|placeholder|alt)="([^"]*)"/g, ' >$2< ')
     // A template may be an attribute alone.
-    .replace(/^(checked|disabled|selected|[\w-]+="[^"]*")$/, '')
+    .replace(/^(checked|disabled|open|selected|[\w-]+="[^"]*")$/, '')
     .replace(/<[^>]*>/gs, ' ').replaceAll('${}', ' ').match(/\p{L}{2,}/gu);
   assert.deepEqual(spoken(templates('x = html`<p title="No">${html`<b>${y}</b>`}</p>`')[1]), ['No']);
   for (const name of sources) {
@@ -96,4 +97,17 @@ test('no text has its name twice: the later one would win in silence', () => {
     const names = [...read(`js/texts/${language}.js`).matchAll(/^ {2}'([^']+)':/gm)].map(([, name]) => name);
     assert.deepEqual(names.filter((name, at) => names.indexOf(name) !== at), []);
   }
+});
+
+test('what ends in a full stop of its own gets no second one, in a sentence of text or of markup', async () => {
+  await speak('es');
+  assert.equal(t('models.asked-at', { time: '11:14:33 a.m.' }), 'Consultado a las 11:14:33 a.m.');
+  assert.equal(t('models.asked-at', { time: '11:14:33' }), 'Consultado a las 11:14:33.');
+  assert.equal(th('models.asked-at', { time: html`<b>${'11 a.m.'}</b>` }).markup, 'Consultado a las <b>11 a.m.</b>');
+  await speak('en');
+});
+
+test('in a sentence of markup every value is escaped that is no markup', () => {
+  const { markup } = th('job.sent', { name: '<img>', share: html`<b>${'&'}</b>` });
+  assert.equal(markup, '&lt;img&gt;: <b>&amp;</b> sent');
 });

@@ -1,7 +1,7 @@
 // The form: drawn once from the list of fields; errors are written beside the field they belong to.
 
 import { EXAMPLES, FIELDS, GROUPS, label, readCustomer } from '../fields.js';
-import { number } from '../format.js';
+import { decimalSign, number } from '../format.js';
 import { draw, html } from '../html.js';
 import { t } from '../language.js';
 
@@ -29,11 +29,17 @@ function select(field) {
     </select>`;
 }
 
-function numeric(field) {
+function whole(field) {
   return html`<label for="${field.name}">${labelText(field)}</label>
-    <input id="${field.name}" name="${field.name}" type="number" min="0" max="${field.max}"
-      step="${field.kind === 'whole' ? '1' : 'any'}" inputmode="${field.kind === 'whole' ? 'numeric' : 'decimal'}"
+    <input id="${field.name}" name="${field.name}" type="number" min="0" max="${field.max}" step="1" inputmode="numeric"
       autocomplete="off" aria-describedby="${errorId(field)}" ${field.required && html`aria-required="true"`}>`;
+}
+
+// Not a field for numbers, which leaves out without a word what is no decimal sign in the browser's own language.
+function decimal(field) {
+  return html`<label for="${field.name}">${labelText(field)}</label>
+    <input id="${field.name}" name="${field.name}" type="text" inputmode="decimal" autocomplete="off"
+      aria-describedby="${errorId(field)}">`;
 }
 
 function text(field) {
@@ -42,7 +48,7 @@ function text(field) {
       maxlength="${field.maxLength}" aria-describedby="${errorId(field)}">`;
 }
 
-const CONTROLS = { choice: select, plan: choices, whole: numeric, decimal: numeric, text };
+const CONTROLS = { choice: select, plan: choices, whole, decimal, text };
 
 function control(field) {
   return html`<div class="field">${CONTROLS[field.kind](field)}<small class="field-error" id="${errorId(field)}"></small></div>`;
@@ -76,11 +82,13 @@ export function drawForm(form) {
 /**
  * @param {HTMLFormElement} form
  * @param {object} customer values by field name
+ * @param {string} [sign] the decimal sign in them, which becomes the one that is used here
  */
-export function fillIn(form, customer) {
+export function fillIn(form, customer, sign = '.') {
   for (const field of FIELDS) {
     const [first] = controlsOf(form, field);
-    const value = String(customer[field.name] ?? '');
+    const text = String(customer[field.name] ?? '');
+    const value = field.kind === 'decimal' ? text.replace(sign, decimalSign()) : text;
     if (field.kind === 'plan') for (const each of controlsOf(form, field)) each.checked = each.value === value;
     else first.value = value;
     showFieldError(form, field);

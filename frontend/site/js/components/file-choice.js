@@ -30,24 +30,29 @@ export function dropZone() {
   </div>`;
 }
 
-function choice(field, headers) {
-  const guess = likeliest(field.name, headers);
+function choice(field, headers, chosen) {
+  const guess = chosen ? chosen[field.name] : likeliest(field.name, headers);
   return html`<div class="mapped"><label for="map-${field.name}">${label(field)}</label>
     <select id="map-${field.name}" name="${field.name}" ${field.required && html`aria-required="true"`}
       aria-describedby="map-${field.name}-error">
       <option value="">${t(field.required ? 'map.choose' : 'map.none')}</option>
-      ${headers.map((header) => html`<option ${header === guess && html`selected`}>${header}</option>`)}
+      ${headers.map((header) => html`<option value="${header}" ${header === guess && html`selected`}>${header}</option>`)}
     </select><small class="field-error" id="map-${field.name}-error"></small></div>`;
 }
 
-/** Asks which column stands for which field. @param {string} name of the file @param {string[]} headers */
-export function mappingForm(name, headers) {
+/**
+ * Asks which column stands for which field.
+ * @param {string} name of the file @param {string[]} headers
+ * @param {Record<string, string>} [chosen] columns by field, where some were chosen already
+ */
+export function mappingForm(name, headers, chosen) {
   const { missing, likely, optional, free } = toBeMapped(headers);
-  const choices = (names) => FIELDS.filter((field) => names.includes(field.name)).map((field) => choice(field, free));
+  const choices = (names) => FIELDS.filter((field) => names.includes(field.name)).map((field) => choice(field, free, chosen));
   return html`<form class="mapping" novalidate><h2 id="job-heading" tabindex="-1">${t('map.title')}</h2>
     <p>${missing.length > 0 ? tn('map.text', missing.length, { name }) : t('map.not-needed', { name })}</p>
     <div class="mapped-fields">${choices([...missing, ...likely])}</div>
-    ${optional.length > 0 && html`<details class="more"><summary>${t('map.optional')}</summary>
+    ${optional.length > 0 && html`<details class="more" ${optional.some((each) => chosen?.[each]) && html`open`}>
+      <summary>${t('map.optional')}</summary>
       <div class="mapped-fields">${choices(optional)}</div></details>`}
     <div class="actions"><button type="submit">${t('map.do')}</button>
       <button type="button" class="secondary outline" data-action="back">${t('job.other-file')}</button></div></form>`;
@@ -60,12 +65,13 @@ export function mappingForm(name, headers) {
  */
 export function readMapping(data, headers) {
   const { missing } = toBeMapped(headers);
-  const mapping = {};
+  // A header may be any text, also the name of something that every object has.
+  const mapping = new Map();
   const errors = new Map(missing.filter((name) => !data.get(name)).map((name) => [name, t('map.choose-one')]));
   for (const [field, header] of data) {
     if (header === '') continue;
-    if (header in mapping) errors.set(field, t('map.twice'));
-    else mapping[header] = field;
+    if (mapping.has(header)) errors.set(field, t('map.twice'));
+    else mapping.set(header, field);
   }
-  return { mapping, errors };
+  return { mapping: Object.fromEntries(mapping), errors };
 }

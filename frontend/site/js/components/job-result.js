@@ -6,7 +6,7 @@ import { dateAndTime, dollars, number, percent, shortDollars } from '../format.j
 import { html } from '../html.js';
 import { t, tn, word } from '../language.js';
 import { adviceWords } from './result-card.js';
-import { byServer } from './states.js';
+import { byServer, empty } from './states.js';
 import { tierBadge, tierWord } from './tier.js';
 
 const TIERS = ['High', 'Medium', 'Low'];
@@ -27,15 +27,22 @@ export function summaryTiles({ customers, failed, value_at_risk: atRisk, tiers }
     })}</dl>`;
 }
 
+/** When it was scored, and by what; where no row could be, nobody answered. */
+function made({ finished_at: finishedAt, models: versionsOf, policy_version: policy }) {
+  const at = dateAndTime(finishedAt);
+  const models = Object.entries(versionsOf).filter(([, versions]) => versions.length > 0)
+    .map(([model, versions]) => `${model} ${versions.join(', ')}`).join(', ');
+  return models && policy ? t('job.made', { at, models, policy }) : t('job.made-by-nobody', { at });
+}
+
 /**
  * What it is, and who answered.
  * @param {import('../api.js').Job} job @param {string|undefined} name of its file, where this browser sent it
  * @param {string} another address of the view without it
  */
 export function resultHead(job, name, another) {
-  const models = Object.entries(job.models).map(([model, versions]) => `${model} ${versions.join(', ')}`).join(', ');
   return html`<div class="result-head"><div><h2 id="job-heading" tabindex="-1">${name ?? t('job-state.succeeded')}</h2>
-    <p class="quiet">${t('job.made', { at: dateAndTime(job.finished_at), models, policy: job.policy_version ?? '' })}</p></div>
+    <p class="quiet">${made(job)}</p></div>
     <div class="actions">
       <a href="v1/jobs/${job.id}/result" download role="button" class="secondary outline">${t('job.whole')}</a>
       ${removeButton(job.id)}<a href="${another}" role="button">${t('job.other-file')}</a></div></div>`;
@@ -46,11 +53,17 @@ export function removeButton(id) {
   return html`<button type="button" class="secondary outline" data-remove="${id}">${t('job.remove')}</button>`;
 }
 
-/** The rows that could not be scored, to be opened. @param {{failed: number}} summary */
-export function faultList({ failed }) {
-  return failed > 0 && html`<details class="more faults"><summary><span class="badge tone-medium">
+/** The rows that could not be scored, to be opened; open where there are no others. @param {{customers: number, failed: number}} summary */
+export function faultList({ customers, failed }) {
+  return failed > 0 && html`<details class="more faults" ${customers === 0 && html`open`}><summary><span class="badge tone-medium">
     <span aria-hidden="true">◆</span> ${t('job.faults')} (${number(failed)})</span></summary>
     <div class="fault-rows"></div></details>`;
+}
+
+/** What stands in the place of the customers where there are none. @param {{failed: number}} summary */
+export function noCustomers({ failed }) {
+  const key = failed > 0 ? 'job.none-scored' : 'job.no-customers';
+  return empty({ title: t(key), text: t(`${key}-text`) });
 }
 
 function filter(name, value, options) {

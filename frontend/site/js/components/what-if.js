@@ -134,6 +134,8 @@ export function startWhatIf(element, { customer, prediction }, signal) {
     const mine = AbortSignal.any([asking.signal, signal]);
     const changed = changedCustomer(customer, fieldsTried());
     const isSame = Object.keys(changed).every((name) => changed[name] === customer[name]);
+    // It goes, and whoever pressed it goes on at the sliders.
+    if (isSame && document.activeElement === back) form.querySelector('[type="range"]').focus();
     back.hidden = isSame;
     if (isSame) return told.replaceChildren();
     told.setAttribute('aria-busy', 'true');

@@ -7,7 +7,7 @@ import { tierBadge } from '../components/tier.js';
 import { startWhatIf } from '../components/what-if.js';
 import { copy } from '../copying.js';
 import { EXAMPLES, FIELDS, errorsByField, fromParams, readField, toParams } from '../fields.js';
-import { percent } from '../format.js';
+import { decimalSign, percent } from '../format.js';
 import { draw, html } from '../html.js';
 import { t } from '../language.js';
 import { answerFor, keepAnswer, recentAnswers } from '../recent.js';
@@ -57,6 +57,11 @@ export function show({ root, store, params, signal, write }) {
     write(wanted, { isStep: true });
   }
 
+  function drawRecent() {
+    draw(recent, recentList());
+    recent.hidden = !recent.firstElementChild;
+  }
+
   function set(next) {
     current.abort();
     current = new AbortController();
@@ -65,8 +70,7 @@ export function show({ root, store, params, signal, write }) {
     result.classList.remove('is-stale');
     button.toggleAttribute('aria-busy', state.kind === 'busy');
     button.disabled = state.kind === 'busy';
-    draw(recent, recentList());
-    recent.hidden = !recent.firstElementChild;
+    drawRecent();
     if (state.kind === 'answer') {
       startWhatIf(result.querySelector('#what-if'), state.answer, AbortSignal.any([current.signal, signal]));
     }
@@ -143,14 +147,16 @@ export function show({ root, store, params, signal, write }) {
     const told = result.querySelector('[data-told]');
     told.textContent = t((await copy(answerText(state.answer))) ? 'result.copied' : 'result.not-copied');
   });
+  store.addEventListener('change', ({ detail }) => detail.includes('forgottenAt') && drawRecent(), { signal });
   // What was typed is there again after a look at another view, or in another language.
-  signal.addEventListener('abort', () => store.set({ draft: { address, texts: typedIn(form) } }));
+  const sign = decimalSign();
+  signal.addEventListener('abort', () => store.set({ draft: { address, sign, texts: typedIn(form) } }));
 
   update(params);
   const { draft } = store.state;
   if (draft?.address === address) {
     const asked = JSON.stringify(typedIn(form));
-    fillIn(form, draft.texts);
+    fillIn(form, draft.texts, draft.sign);
     result.classList.toggle('is-stale', state.kind === 'answer' && JSON.stringify(typedIn(form)) !== asked);
   }
   return { update };

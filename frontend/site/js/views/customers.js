@@ -1,25 +1,26 @@
 // A list of customers in; the same list ranked by value at risk out.
 
 import {
-  ApiError, endJob, followJob, isUnderWay, jobErrors, jobExport, jobRows, jobSummary, jobs, sampleFile, sendFile,
+  ApiError, endJob, followJob, isUnderWay, jobErrors, jobExport, jobRows, jobSummary, jobs, sampleFile,
 } from '../api.js';
 import { SAMPLE, dropZone, mappingForm, readMapping, typeOf } from '../components/file-choice.js';
 import { figures, scoring, sending, trouble } from '../components/job-progress.js';
 import {
-  customerTable, errorTable, faultList, filterForm, jobList, removeButton, resultHead, summaryTiles,
+  customerTable, errorTable, faultList, filterForm, jobList, noCustomers, removeButton, resultHead, summaryTiles,
 } from '../components/job-result.js';
 import { failure, loading } from '../components/states.js';
-import { fileName, keepFileName } from '../file-names.js';
+import { beginningOf } from '../file-beginning.js';
+import { fileName } from '../file-names.js';
 import { number, percent } from '../format.js';
-import { headersOf, namesOf, toBeMapped } from '../headers.js';
+import { toBeMapped } from '../headers.js';
 import { draw, html } from '../html.js';
 import { t, tn } from '../language.js';
 import { address } from '../router.js';
+import { whenSignedIn } from '../store.js';
+import { Upload } from '../upload.js';
 
 const ROWS = 50;
 const FAULTS = 50;
-// The first row of a file is within these.
-const BEGINNING_BYTES = 65_536;
 const FILTERS = ['tier', 'state', 'plan'];
 
 /** @param {import('../views.js').Place} place */
@@ -98,37 +99,51 @@ export function show({ root, store, params, signal, write }) {
     const mine = begin();
     hideEarlier();
     const type = typeOf(file.name);
-    if (!type) return fail(new ApiError(t('file.other-kind-text'), { title: t('file.other-kind') }), mine);
-    const readNames = { 'text/csv': headersOf, 'application/x-ndjson': namesOf }[type];
-    const headers = readNames ? readNames(await file.slice(0, BEGINNING_BYTES).text()) : [];
+    const { headers, fault } = type ? await beginningOf(file, type) : { fault: 'other-kind' };
     if (mine.aborted) return undefined;
+    if (fault) return fail(new ApiError(t(`file.${fault}-text`), { title: t(`file.${fault}`) }), mine);
     const { missing, likely } = toBeMapped(headers);
     // What cannot be read here the API can, or says why not.
     if (headers.length === 0 || missing.length + likely.length === 0) return send(file, type, {});
-    state = { kind: 'mapping', file, type, headers };
-    draw(card, mappingForm(file.name, headers));
+    askColumns({ file, type, headers });
     card.querySelector('#job-heading').focus();
     return undefined;
   }
 
-  async function send(file, type, mapping) {
-    const mine = begin();
-    state = { kind: 'sending' };
-    draw(card, sending(file.name, 0));
+  /** @param {{file: File, type: string, headers: string[], chosen?: Record<string, string>}} what chosen: columns by field */
+  function askColumns({ chosen, ...what }) {
+    hideEarlier();
+    state = { kind: 'mapping', ...what };
+    draw(card, mappingForm(what.file.name, what.headers, chosen));
+  }
+
+  function send(file, type, mapping) {
+    store.set({ upload: new Upload(file, { type, mapping }) });
+    attend(store.state.upload);
     card.querySelector('#job-heading').focus();
-    const told = card.querySelector('[data-figures]');
+  }
+
+  /** Show how far a file is that is being sent, until it is a job. @param {Upload} upload */
+  async function attend(upload) {
+    const mine = begin();
+    const { file: { name }, how } = upload;
+    hideEarlier();
+    state = { kind: 'sending' };
+    draw(card, sending(name, upload.share));
+    upload.addEventListener('sent', () => {
+      card.querySelector('progress').value = upload.share;
+      card.querySelector('[data-figures]').textContent = t('job.sent', { name, share: percent(upload.share) });
+    }, { signal: mine });
     try {
-      const job = await sendFile(file, { type, mapping }, (share) => {
-        card.querySelector('progress').value = share;
-        told.textContent = t('job.sent', { name: file.name, share: percent(share) });
-      }, mine);
+      const job = await upload.job;
       if (mine.aborted) return;
+      store.set({ upload: null });
       shown = { job: job.id, filters: {}, offset: 0 };
-      keepFileName(job.id, file.name);
       write(toAddress(), { isStep: true });
       follow(job.id);
     } catch (error) {
-      fail(error, mine, { again: () => send(file, type, mapping) });
+      if (!mine.aborted) store.set({ upload: null });
+      fail(error, mine, { again: () => send(upload.file, how.type, how.mapping) });
     }
   }
 
@@ -182,12 +197,15 @@ export function show({ root, store, params, signal, write }) {
     try {
       const summary = await jobSummary(job.id, mine);
       if (mine.aborted) return;
-      drawCard(html`${resultHead(job, fileName(job.id), address('customers'))}${summaryTiles(summary)}${faultList(summary)}
-        ${filterForm(shown.filters)}<div class="rows">${loading()}</div>`, '#job-heading');
+      state.isEmpty = summary.customers === 0;
+      const rows = html`${filterForm(shown.filters)}<div class="rows">${loading()}</div>`;
+      drawCard(html`${resultHead(job, fileName(job.id), address('customers'))}
+        ${state.isEmpty ? noCustomers(summary) : summaryTiles(summary)}${faultList(summary)}${!state.isEmpty && rows}`,
+      '#job-heading');
       const failed = summary.failed > 0 ? tn('job.failed-rows', summary.failed) : t('job.none-failed');
       said.textContent = t('job.said', { rows: tn('job.rows', summary.customers), failed });
       card.querySelector('.faults')?.addEventListener('toggle', ({ target }) => target.open && drawFaults(0));
-      await drawRows();
+      if (!state.isEmpty) await drawRows();
     } catch (error) {
       fail(error, mine, { again: () => follow(job.id) });
     }
@@ -221,11 +239,19 @@ export function show({ root, store, params, signal, write }) {
     return undefined;
   }
 
-  async function drawFaults(offset) {
+  /** Whoever turns pages goes on turning them. @param {Element} place of a table @param {string} step the button pressed */
+  function standOnStep(place, step) {
+    const same = place.querySelector(`[data-step="${step}"]:enabled`);
+    (same ?? place.querySelector('.wide'))?.focus({ preventScroll: true });
+  }
+
+  /** @param {number} offset @param {string} [step] the button that led here */
+  async function drawFaults(offset, step) {
     const place = card.querySelector('.fault-rows');
     const at = { offset, limit: FAULTS };
     try {
       draw(place, errorTable(await jobErrors(shown.job, at, signal), at));
+      if (step) standOnStep(place, step);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -284,11 +310,7 @@ export function show({ root, store, params, signal, write }) {
     shown.offset = offset;
     write(toAddress(), { isStep: true });
     card.querySelector('.filters').scrollIntoView({ block: 'start' });
-    // Whoever turns pages goes on turning them.
-    drawRows({ isMove: true }).then(() => {
-      const same = card.querySelector(`.rows [data-step="${step}"]:enabled`);
-      (same ?? card.querySelector('.rows .wide'))?.focus({ preventScroll: true });
-    });
+    drawRows({ isMove: true }).then(() => standOnStep(card.querySelector('.rows'), step));
   }
 
   function filterBy(filters) {
@@ -307,15 +329,18 @@ export function show({ root, store, params, signal, write }) {
     if (!button) return undefined;
     const { action, rows, faults, step } = button.dataset;
     if (rows !== undefined) turnTo(Number(rows), step);
-    if (faults !== undefined) drawFaults(Number(faults));
+    if (faults !== undefined) drawFaults(Number(faults), step);
     if (action === 'back') {
       write({}, { isStep: true });
       start();
     }
     if (action === 'rows-again') drawRows();
     if (action === 'cancel') {
-      if (state.kind === 'sending') start();
-      else cancel();
+      if (state.kind === 'sending') {
+        store.state.upload.end();
+        store.set({ upload: null });
+        start();
+      } else cancel();
     }
     if (action === 'export') saveFiltered();
     if (action === 'again') state.again();
@@ -363,24 +388,38 @@ export function show({ root, store, params, signal, write }) {
     });
   }
 
+  // What was chosen of a file's columns is there again after a look at another view, or in another language.
+  signal.addEventListener('abort', () => {
+    const form = card.querySelector('.mapping');
+    if (form) store.set({ mapping: { ...state, chosen: Object.fromEntries(new FormData(form)) } });
+  });
+
+  /** Go on with a file that has not become a job yet; else begin. */
+  function resume() {
+    const { upload, mapping } = store.state;
+    store.set({ mapping: null });
+    if (upload) attend(upload);
+    else if (mapping) askColumns(mapping);
+    else start();
+  }
+
   /** What an address asks for: a job, its rows from one on, some of them only. */
   function update(wanted) {
     const job = wanted.get('job') || null;
     const isSame = job !== null && job === shown.job && state.kind === 'result';
     shown = { job, filters: filtersOf(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
-    if (job === null) start();
+    if (job === null) resume();
     else if (!isSame) follow(job);
-    else {
+    else if (!state.isEmpty) {
       showFilters();
       drawRows();
     }
   }
   update(params);
   // What was refused for want of a key is asked for again with it.
-  store.addEventListener('change', ({ detail }) => {
-    if (!detail.includes('access') || store.state.access.kind !== 'signed-in') return;
+  whenSignedIn(store, () => {
     if (shown.job) follow(shown.job);
     else if (state.kind === 'start') start();
-  }, { signal });
+  }, signal);
   return { update };
 }

@@ -9,6 +9,7 @@ import { dateAndTime, decimal, dollars, number, percent, time } from '../format.
 import { draw, html, redraw } from '../html.js';
 import { has, t, tn, word } from '../language.js';
 import { address } from '../router.js';
+import { whenSignedIn } from '../store.js';
 
 const EVERY_MS = 3_000;
 const STATES = {
@@ -214,7 +215,7 @@ function page() {
 }
 
 /** @param {import('../views.js').Place} place */
-export function show({ root, params, signal, write }) {
+export function show({ root, store, params, signal, write }) {
   draw(root, page());
   const byId = (id) => root.querySelector(`#${id}`);
   const content = byId('card');
@@ -235,11 +236,14 @@ export function show({ root, params, signal, write }) {
   }
 
   let timer;
+  let failed;
   async function keepAsking() {
     if (!document.hidden) {
       const told = await toldBy(allServices(signal));
       if (told === null) return;
-      draw(byId('live-services'), services(told, new Date()));
+      // What fails again and again is told once.
+      if (!(told instanceof Error) || told.message !== failed) draw(byId('live-services'), services(told, new Date()));
+      failed = told instanceof Error ? told.message : undefined;
     }
     timer = setTimeout(keepAsking, EVERY_MS);
   }
@@ -291,5 +295,6 @@ export function show({ root, params, signal, write }) {
   // Should they not be drawn, that is reported, and the cards are shown all the same.
   const servicesTold = keepAsking().catch(reportError);
   take(params);
+  whenSignedIn(store, ask, signal);
   return { update: take };
 }

@@ -8,8 +8,9 @@ import { failure, loading } from '../components/states.js';
 import { tierBadge, tierWord, toneOf } from '../components/tier.js';
 import { dateAndTime, day, dollars, number, percent, shortDollars, signedPercent } from '../format.js';
 import { draw, html, redraw } from '../html.js';
-import { has, t, tn } from '../language.js';
+import { formFor, has, t, th, tn } from '../language.js';
 import { address } from '../router.js';
+import { whenSignedIn } from '../store.js';
 
 const TIERS = [
   { tier: 'High', colour: '--chart-high', member: 'high' },
@@ -34,13 +35,25 @@ export function lastMonth(now = new Date()) {
   return { from: isoDay(new Date(first(1))), to: isoDay(new Date(first(0) - DAY_MS)) };
 }
 
-/** A day, or nothing: what stands in an address may be anything. @param {string|null} value */
-const dayIn = (value) => (/^\d{4}-\d{2}-\d{2}$/.test(value ?? '') ? value : null);
+/** A day of the calendar, or nothing: what stands in an address may be anything. @param {string|null} value */
+export function dayIn(value) {
+  const moment = new Date(/^(?!0000)\d{4}-\d{2}-\d{2}$/.test(value ?? '') ? `${value}T00:00:00Z` : NaN);
+  return !Number.isNaN(moment.getTime()) && isoDay(moment) === value ? value : null;
+}
 
 /** The member of the reply that a figure is. @param {string} field */
 const source = (field) => html`<code class="source">${field}</code>`;
 
 const figure = (field, text) => html`<span data-field="${field}">${text}</span>`;
+
+/** A sentence that depends on the number in it. */
+const counted = (key, field, count) => th(formFor(key, count), { count: figure(field, number(count)) });
+
+/** Of how many customers the revenue is known. */
+const knownRevenue = (total) => ({
+  known: figure('total.customers_with_revenue', number(total.customers_with_revenue)),
+  all: figure('total.customers', number(total.customers)),
+});
 
 /** A table that scrolls by itself where it is wider than the screen. */
 function table(labelledBy, head, rows) {
@@ -57,12 +70,13 @@ function tile(field, label, value, more) {
 }
 
 function tiles({ total }) {
-  const known = { known: number(total.customers_with_revenue), all: number(total.customers) };
+  const mean = 'total.mean_churn_probability';
   return html`<dl class="total-tiles">
     ${tile('total.value_at_risk', t('portfolio.value-at-risk'), dollars(total.value_at_risk), t('portfolio.value-at-risk-means'))}
     ${tile('total.customers', t('portfolio.customers'), number(total.customers),
-      t('portfolio.mean-probability', { share: percent(total.mean_churn_probability) }))}
-    ${tile('total.monthly_revenue', t('portfolio.monthly-revenue'), dollars(total.monthly_revenue), t('portfolio.revenue-known', known))}
+      html`${th('portfolio.mean-probability', { share: figure(mean, percent(total.mean_churn_probability)) })} ${source(mean)}`)}
+    ${tile('total.monthly_revenue', t('portfolio.monthly-revenue'), dollars(total.monthly_revenue),
+      html`${th('portfolio.revenue-known', knownRevenue(total))} ${source('total.customers_with_revenue')}`)}
     ${tile('total.avg_clv', t('portfolio.average-value'), dollars(total.avg_clv),
       html`${t('portfolio.average-value-means')} <a href="#notes">${t('portfolio.see-notes')}</a>`)}</dl>`;
 }
@@ -101,12 +115,15 @@ const daysOf = ({ from, to }) => (from === to ? day(from) : t('portfolio.days-fr
 
 function overTime({ over_time: { buckets, bucket_days: length } }) {
   const head = [[t('portfolio.days')], [t('portfolio.predictions'), true], ...TIERS.map(({ tier }) => [tierWord(tier), true])];
-  const cell = (at, member) => html`<td class="figure">${figure(`over_time.buckets[${at}].${member}`, number(buckets[at][member]))}</td>`;
+  const field = (at, member) => `over_time.buckets[${at}].${member}`;
+  const cell = (at, member) => html`<td class="figure">${figure(field(at, member), number(buckets[at][member]))}</td>`;
+  const days = ({ from, to }, at) => (from === to ? figure(field(at, 'from'), day(from))
+    : th('portfolio.days-from-to', { from: figure(field(at, 'from'), day(from)), to: figure(field(at, 'to'), day(to)) }));
   return html`<section class="card panel-wide" aria-labelledby="time-heading"><h2 id="time-heading">${t('portfolio.over-time')}</h2>
-    <p class="quiet">${tn('portfolio.over-time-means', length)} ${source('over_time.buckets')}</p>
+    <p class="quiet">${counted('portfolio.over-time-means', 'over_time.bucket_days', length)} ${source('over_time.buckets')}</p>
     <div class="chart"><canvas id="time-chart" role="img" aria-label="${t('portfolio.over-time-chart')}"></canvas></div>
     <details><summary>${t('panels.as-table')}</summary>
-      ${table('time-heading', head, buckets.map((bucket, at) => html`<tr><th scope="row">${daysOf(bucket)}</th>
+      ${table('time-heading', head, buckets.map((bucket, at) => html`<tr><th scope="row">${days(bucket, at)}</th>
         ${cell(at, 'predictions')}${TIERS.map(({ member }) => cell(at, member))}</tr>`))}</details></section>`;
 }
 
@@ -138,8 +155,8 @@ const timeChart = ({ over_time: { buckets } }) => (colour) => ({
 // Forecast
 
 function assumptions({ forecast, total }) {
-  const values = { known: number(total.customers_with_revenue), all: number(total.customers) };
-  const told = ({ code, text }) => (has(`assumption.${code}`) ? t(`assumption.${code}`, values) : html`<span lang="en">${text}</span>`);
+  const told = ({ code, text }) => (has(`assumption.${code}`) ? th(`assumption.${code}`, knownRevenue(total))
+    : html`<span lang="en">${text}</span>`);
   return html`<div class="assumptions"><h3>${t('portfolio.assumptions')}</h3>
     <ul>${forecast.assumptions.map((each) => html`<li>${told(each)}</li>`)}</ul>${source('forecast.assumptions')}</div>`;
 }
@@ -152,17 +169,22 @@ function forecast(reply) {
       <div class="chart-beside"><p>${t('portfolio.no-revenue')}</p>${assumptions(reply)}</div></section>`;
   }
   const field = (at) => `forecast.months[${at}].expected_revenue`;
+  const month = (at) => figure(`forecast.months[${at}].month`, number(months[at].month));
   const end = months.length - 1;
   const change = total.monthly_revenue ? months[end].expected_revenue / total.monthly_revenue - 1 : null;
+  const besideNow = {
+    now: figure('total.monthly_revenue', dollars(total.monthly_revenue)),
+    change: figure(`${field(end)} / total.monthly_revenue - 1`, signedPercent(change)),
+  };
   const head = [[t('portfolio.months-from-now')], [t('portfolio.expected-revenue'), true]];
   return html`<section class="card panel-wide" aria-labelledby="forecast-heading">${heading}<div class="chart-beside"><div>
-      <p class="headline">${t('portfolio.forecast-headline', { month: number(months[end].month) })}
+      <p class="headline">${th('portfolio.forecast-headline', { month: month(end) })}
         <strong>${figure(field(end), dollars(months[end].expected_revenue))}</strong>
-        <span class="quiet">${t('portfolio.forecast-now', { now: dollars(total.monthly_revenue), change: signedPercent(change) })}</span>
-        ${source(field(end))}</p>
+        <span class="quiet">${th('portfolio.forecast-now', besideNow)}</span>
+        ${source(field(end))} ${source('total.monthly_revenue')}</p>
       <div class="chart"><canvas id="forecast-chart" role="img" aria-label="${t('portfolio.forecast-chart')}"></canvas></div>
       <details><summary>${t('panels.as-table')}</summary>
-        ${table('forecast-heading', head, months.map((each, at) => html`<tr><th scope="row">${number(each.month)}</th>
+        ${table('forecast-heading', head, months.map((each, at) => html`<tr><th scope="row">${month(at)}</th>
           <td class="figure">${figure(field(at), dollars(each.expected_revenue))}</td></tr>`))}</details>
     </div>${assumptions(reply)}</div></section>`;
 }
@@ -221,7 +243,7 @@ function traitSide(trait, at, side) {
   const field = `traits[${at}].${side}`;
   return html`<div class="trait-side"><span>${t(`portfolio.${side}`)}</span>${bar(mean ?? 0, side === 'with' && 'bar-strong')}
     <span class="figure"><strong>${figure(`${field}.mean_churn_probability`, percent(mean))}</strong>
-      <span class="quiet" data-field="${field}.customers">${tn('portfolio.of-customers', customers)}</span></span>
+      <span class="quiet">${counted('portfolio.of-customers', `${field}.customers`, customers)}</span></span>
     ${source(`${field}.mean_churn_probability`)}</div>`;
 }
 
@@ -231,13 +253,14 @@ function traits({ traits: all }) {
     ${all.map((trait, at) => html`<div class="trait">
       <h3>${has(`trait.${trait.trait}`) ? t(`trait.${trait.trait}`) : html`<span lang="en">${trait.description}</span>`}</h3>
       ${traitSide(trait, at, 'with')}${traitSide(trait, at, 'without')}
-      ${trait.unknown > 0 && html`<p class="quiet">${tn('portfolio.unknown-of', trait.unknown)}</p>`}</div>`)}</section>`;
+      ${trait.unknown > 0 && html`<p class="quiet">${counted('portfolio.unknown-of', `traits[${at}].unknown`, trait.unknown)}
+        ${source(`traits[${at}].unknown`)}</p>`}</div>`)}</section>`;
 }
 
 // The view
 
 function figures(reply) {
-  return html`<p class="quiet">${t('portfolio.as-of', { moment: dateAndTime(reply.as_of) })} ${source('as_of')}</p>
+  return html`<p class="quiet">${th('portfolio.as-of', { moment: figure('as_of', dateAndTime(reply.as_of)) })} ${source('as_of')}</p>
     ${tiles(reply)}<div class="panels">${byTier(reply)}${forecast(reply)}${overTime(reply)}${byState(reply)}${traits(reply)}</div>`;
 }
 
@@ -276,7 +299,7 @@ function page() {
 }
 
 /** @param {import('../views.js').Place} place */
-export function show({ root, params, signal, write }) {
+export function show({ root, store, params, signal, write }) {
   draw(root, page());
   const byId = (id) => root.querySelector(`#${id}`);
   const [form, content] = [root.querySelector('.span-form'), byId('figures')];
@@ -319,11 +342,18 @@ export function show({ root, params, signal, write }) {
     if (told.reply?.total.customers) await drawCharts(told.reply);
   }
 
+  /** What is wrong with the days, and which of them it is. @param {string} text empty: nothing is @param {Element} [field] */
+  function tellError(text, field) {
+    byId('span-error').textContent = text;
+    for (const each of [form.elements.from, form.elements.to]) each.ariaInvalid = each === field ? 'true' : null;
+    field?.focus();
+  }
+
   function take(asking) {
     span = { from: dayIn(asking.get('from')), to: dayIn(asking.get('to')) };
     const showsFields = asking.get('fields') === 'shown';
     for (const name of ['from', 'to']) form.elements[name].value = span[name] ?? '';
-    byId('span-error').textContent = '';
+    tellError('');
     byId('fields').checked = showsFields;
     root.classList.toggle('shows-fields', showsFields);
     redraw(root.querySelector('.presets'), presets(span));
@@ -334,10 +364,16 @@ export function show({ root, params, signal, write }) {
   const state = (more) => Object.fromEntries(Object.entries({ ...span, ...more }).filter(([, value]) => value));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    const wanted = { from: form.elements.from.value, to: form.elements.to.value };
+    const { from, to } = form.elements;
+    // Such a field gives no text for what is no day.
+    const unreadable = [from, to].find(({ validity }) => validity.badInput);
+    if (unreadable) {
+      tellError(t('portfolio.bad-day'), unreadable);
+      return;
+    }
+    const wanted = { from: from.value, to: to.value };
     if (wanted.from && wanted.to && wanted.from > wanted.to) {
-      byId('span-error').textContent = t('portfolio.bad-span');
-      form.elements.from.focus();
+      tellError(t('portfolio.bad-span'), from);
       return;
     }
     const next = state({ ...wanted, fields: byId('fields').checked && 'shown' });
@@ -352,5 +388,6 @@ export function show({ root, params, signal, write }) {
   signal.addEventListener('abort', () => root.classList.remove('shows-fields'));
 
   take(params);
+  whenSignedIn(store, ask, signal);
   return { update: take };
 }
