@@ -58,10 +58,12 @@ _STEPS: Final = {0: (PREDICTIONS, *REPLIES, *INDEXES), 1: _FROM_1, 2: _FROM_2}
 
 # One statement for many rows: the thread that runs it asks for the interpreter's lock once, not once a row.
 _ROWS_PER_STATEMENT: Final = 64
+# Numbers of rows in between are made of two: of 64 statements, all of which SQLite would keep, 15 are left.
+_STEP_OF_ROWS: Final = 8
 # Rows wait behind whoever waits for the copying to end, which as a rule takes less; else what follows is done later.
 _COPYING_ENDS_S: Final = 0.2
-# About 10 MB of log.
-_ROWS_PER_LOG_COPY: Final = 20_000
+# 60 MB of log where each customer is another one.
+_ROWS_PER_LOG_COPY: Final = 10_000
 _PLACEHOLDERS: Final = f"({', '.join('?' * len(ROW_COLUMNS))})"
 
 # Of the columns beside max(), SQLite takes those of the row that has the maximum.
@@ -263,8 +265,11 @@ class SqliteStore(SqlStore):
     def _insert(self, rows: Sequence[HistoryRow]) -> None:
         for start in range(0, len(rows), _ROWS_PER_STATEMENT):
             some = rows[start : start + _ROWS_PER_STATEMENT]
-            values = chain.from_iterable((*row[:-1], *row.customer) for row in some)
-            self._connection.execute(_insert_statement(len(some)), list(values))
+            n_even = len(some) // _STEP_OF_ROWS * _STEP_OF_ROWS
+            for part in (some[:n_even], some[n_even:]):
+                if part:
+                    values = chain.from_iterable((*row[:-1], *row.customer) for row in part)
+                    self._connection.execute(_insert_statement(len(part)), list(values))
 
     def scrub(self) -> None:
         """See `Store.scrub`. The log has the pages as they were; while somebody reads them, it is done later."""
