@@ -34,7 +34,7 @@ Problem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -67,6 +67,9 @@ class Problem(Exception):
         errors: for faulty input, what is wrong where.
         n_errors: how many there are, where `errors` holds only the first of them.
         retry_after_s: when trying again makes sense.
+
+    Attributes:
+        headers: of the reply, where the kind of problem asks for some.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -86,6 +89,7 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.n_errors = len(self.errors) if n_errors is None else n_errors
         self.retry_after_s = retry_after_s
+        self.headers: Mapping[str, str] = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
     def document(self, *, instance: str, request_id: str) -> dict[str, Any]:
         """The problem document of this error for one request."""
@@ -192,9 +196,17 @@ class NotAcceptable(Problem):
 
 
 class RangeNotSatisfiable(Problem):
-    """The range lies beyond the end."""
+    """The range lies beyond the end.
+
+    Args:
+        n_bytes: how many there are.
+    """
 
     code, status, title = "range_not_satisfiable", 416, "No such range"
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__(f"There are {n_bytes:,} bytes.")
+        self.headers = {"Content-Range": f"bytes */{n_bytes}"}
 
 
 class TooLarge(Problem):

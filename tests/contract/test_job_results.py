@@ -150,6 +150,7 @@ def test_a_result_is_told_whole_and_in_ranges(client, done, media_type):
         assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
     beyond = client.get(f"{done[1]}/result", headers=accept | {"Range": f"bytes={size}-"})
     assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
+    assert beyond.headers["Content-Range"] == f"bytes */{size}"
     changed = client.get(f"{done[1]}/result", headers=accept | {"Range": "bytes=0-1", "If-Range": '"another"'})
     assert (changed.status_code, changed.content) == (200, content)
     same = {"Range": "bytes=0-1", "If-Range": again.headers["ETag"]}

@@ -57,7 +57,7 @@ def _liked(media_type: str, likes: Mapping[str, float]) -> float:
 
 
 def range_of(request: Request, n_bytes: int, *, etag: str) -> tuple[int, int] | None:
-    """First byte and the one behind the last; None: all of it, as where several ranges are asked for.
+    """First byte and the one behind the last; None: all of it, as where several ranges are asked for, or nonsense.
 
     Raises:
         RangeNotSatisfiable
@@ -66,10 +66,12 @@ def range_of(request: Request, n_bytes: int, *, etag: str) -> tuple[int, int] | 
     if found is None or found[0] == "bytes=-" or request.headers.get("if-range", etag) != etag:
         return None
     first, last = found[1], found[2]
+    if first and last and int(last) < int(first):
+        return None
     start = int(first) if first else max(0, n_bytes - int(last))
     stop = min(n_bytes, int(last) + 1) if first and last else n_bytes
     if start >= stop:
-        raise RangeNotSatisfiable(f"There are {n_bytes:,} bytes.")
+        raise RangeNotSatisfiable(n_bytes)
     return start, stop
 
 

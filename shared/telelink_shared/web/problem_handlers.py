@@ -39,7 +39,7 @@ def render(request: Request, problem: Problem) -> Response:
     document = problem.document(instance=_instance(request), request_id=current_request_id())
     if request.url.path.startswith("/v2"):
         document["error"] = problem.detail
-    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="telelink"'
     return Response(_content(document), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)

@@ -345,6 +345,7 @@ def test_a_client_that_likes_none_of_them_is_told(accept):
         ("bytes=-3", (7, 10)),
         ("bytes=-30", (0, 10)),
         ("bytes=-", None),
+        ("bytes=5-4", None),
         ("bytes=1-2,4-5", None),
         ("rows=1-2", None),
     ],
@@ -353,7 +354,7 @@ def test_a_range_is_understood(asked, told):
     assert range_of(request(range=asked), 10, etag='"e"') == told
 
 
-@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=5-4", "bytes=-0"])
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=-0"])
 def test_a_range_that_is_not_there_is_refused(asked):
     with pytest.raises(RangeNotSatisfiable):
         range_of(request(range=asked), 10, etag='"e"')
