@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import batches, growth, limits, memory, predicting, stages, t2micro, workers
+from bench import batches, growth, jobs, limits, memory, predicting, stages, t2micro, workers
 from bench.document import document
 from bench.report import Part, bars_table
 from bench.setting import SHORTEST_S, Setting
@@ -20,6 +20,7 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PARTS: Mapping[str, Callable[[Setting], Part]] = {
     "predict": predicting.measure,
     "batch": batches.measure,
+    "jobs": jobs.measure,
     "memory": memory.measure,
     "growth": growth.measure,
     "stages": stages.measure,

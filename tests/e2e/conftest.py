@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -38,10 +39,18 @@ def composed_system(**settings):
 
 
 @pytest.fixture(scope="session")
-def site():
-    """The address of a system that nobody breaks."""
+def shared_site():
     with composed_system() as (_, url):
         yield url
+
+
+@pytest.fixture
+def site(shared_site):
+    """The address of a system that nobody breaks; no test finds another's jobs in it."""
+    yield shared_site
+    with httpx.Client(base_url=shared_site, trust_env=False, timeout=20) as http:
+        for job in http.get("/v1/jobs").json()["jobs"]:
+            http.delete(f"/v1/jobs/{job['id']}").raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,11 @@ def test_where_no_row_can_be_scored_the_faults_are_there_page_by_page_and_no_fil
     expect(page.locator(".faults tbody tr")).to_have_count(10)
     # There is no page after it.
     expect(page.locator(".faults .wide")).to_be_focused()
+    page.route("**/errors?*", lambda route: route.abort())
     page.locator(".faults [data-step=first]").press("Enter")
+    expect(page.locator(".faults").get_by_role("alert")).to_contain_text("The server cannot be reached")
+    page.unroute("**/errors?*")
+    page.locator(".faults").get_by_role("button", name="Try again").press("Enter")
     expect(page.locator(".faults tbody tr")).to_have_count(50)
     expect(page.locator(".faults .wide")).to_be_focused()
 
@@ -181,6 +185,9 @@ def test_sending_can_be_cancelled_and_what_fails_can_be_sent_again(customers):
     page.route("**/v1/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
     choose(page, as_csv(several(3)))
     expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    page.locator("#language").select_option("es")
+    expect(page.get_by_role("button", name="Intentar de nuevo")).to_be_visible()
+    page.locator("#language").select_option("en")
     page.unroute("**/v1/jobs")
     page.get_by_role("button", name="Try again").click()
     expect_customers(page)

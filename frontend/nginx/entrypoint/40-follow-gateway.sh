@@ -12,6 +12,10 @@ name=${GATEWAY_ADDRESS%:*}
 port=${GATEWAY_ADDRESS##*:}
 # So many looks in a row without an address are believed; fewer may be a name server that hiccups.
 misses_believed=3
+# There once a gateway is known, or has been looked for in vain so often: the page, too, is worth showing. Whoever starts
+# several of these, as a swarm does, goes on to the next only then; the names of a network may take seconds to get around.
+settled=${target%.conf}.settled
+patience=30
 
 is_number() { case $1 in "" | *[!0-9]*) return 1 ;; esac }
 
@@ -46,10 +50,14 @@ block() {
 # In one step, so that nginx never reads half of it. With && since -e has no force where the outcome is asked for.
 write() { block "$1" >"$target.new" && mv "$target.new" "$target"; }
 
+settle() { [ -e "$settled" ] || : >"$settled"; }
+
 follow() {
   known=$1
   misses=0
   while sleep "$look_every_s" || sleep 1; do
+    if [ -n "$known" ] || [ "$patience" -le 0 ]; then settle; fi
+    patience=$((patience - 1))
     found=$(addresses || true)
     if [ -n "$found" ]; then misses=0; else misses=$((misses + 1)); fi
     [ -n "$found" ] || [ "$misses" -ge "$misses_believed" ] || continue
@@ -62,6 +70,8 @@ if [ "$name" = "$GATEWAY_ADDRESS" ] || [ -z "$name" ] || ! is_number "$port"; th
   echo "GATEWAY_ADDRESS must be a name and a port, like gateway:8000, not '$GATEWAY_ADDRESS'" >&2
   exit 1
 fi
+rm -f "$settled"
 found=$(addresses || true)
 write "$found"
+[ -z "$found" ] || settle
 follow "$found" &

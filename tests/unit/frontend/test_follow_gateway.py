@@ -141,6 +141,32 @@ def test_a_name_without_an_address_at_the_start_does_not_keep_nginx_from_startin
         assert trace(tmp_path, 2) == ["look", "look", "-s reload: 10.0.0.1:8000 max_fails=0"]
 
 
+def test_it_is_settled_once_a_gateway_is_known_and_stays_so(start, tmp_path):
+    settled = tmp_path / "gateway.settled"
+    with start("10.0.0.1", "", "", "", ""):
+        assert settled.exists()
+        trace(tmp_path, 6)
+        assert settled.exists()
+
+
+def test_it_is_not_settled_before_a_gateway_is_known_or_has_long_been_looked_for(start, tmp_path):
+    settled = tmp_path / "gateway.settled"
+    settled.touch()  # by the container as it was before
+    with start(""):
+        assert not settled.exists()
+        trace(tmp_path, 20)
+        assert not settled.exists()
+        (tmp_path / "answers").write_text("10.0.0.1\n")
+        wait_until(settled.exists, what="a gateway that is known")
+        assert (tmp_path / "trace").read_text().count("look") < 30
+
+
+def test_where_no_gateway_is_found_it_is_settled_after_a_while(start, tmp_path):
+    with start(""):
+        wait_until((tmp_path / "gateway.settled").exists, what="the end of its patience")
+        assert (tmp_path / "trace").read_text().count("look") > 30
+
+
 def test_a_reload_that_fails_is_tried_again_at_each_look(start, tmp_path):
     (tmp_path / "refusals").write_text("no\nno\n")
     reload = "-s reload: 10.0.0.2:8000 max_fails=0"

@@ -73,6 +73,7 @@ export function show({ root, store, params, signal, write }) {
   async function start() {
     const mine = begin();
     state = { kind: 'start' };
+    store.set({ upload: null });
     shown = { job: null, filters: {}, offset: 0 };
     drawCard(dropZone(), '#job-heading');
     earlier.setAttribute('aria-busy', 'true');
@@ -97,6 +98,7 @@ export function show({ root, store, params, signal, write }) {
 
   async function take(file) {
     const mine = begin();
+    store.set({ upload: null });
     hideEarlier();
     const type = typeOf(file.name);
     const { headers, fault } = type ? await beginningOf(file, type) : { fault: 'other-kind' };
@@ -123,7 +125,10 @@ export function show({ root, store, params, signal, write }) {
     card.querySelector('#job-heading').focus();
   }
 
-  /** Show how far a file is that is being sent, until it is a job. @param {Upload} upload */
+  /**
+   * Show how far a file is that is being sent, until it is a job. One that could not be sent is kept, to try again.
+   * @param {Upload} upload
+   */
   async function attend(upload) {
     const mine = begin();
     const { file: { name }, how } = upload;
@@ -142,7 +147,6 @@ export function show({ root, store, params, signal, write }) {
       write(toAddress(), { isStep: true });
       follow(job.id);
     } catch (error) {
-      if (!mine.aborted) store.set({ upload: null });
       fail(error, mine, { again: () => send(upload.file, how.type, how.mapping) });
     }
   }
@@ -255,7 +259,9 @@ export function show({ root, store, params, signal, write }) {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      draw(place, failure(error));
+      const action = html`<div class="actions">
+        <button type="button" class="secondary outline" data-faults="${offset}" data-step="again">${t('states.again')}</button></div>`;
+      draw(place, failure(error, { action }));
     }
   }
 
@@ -338,7 +344,6 @@ export function show({ root, store, params, signal, write }) {
     if (action === 'cancel') {
       if (state.kind === 'sending') {
         store.state.upload.end();
-        store.set({ upload: null });
         start();
       } else cancel();
     }
