@@ -179,9 +179,10 @@ progress_of() {
 }
 
 await() {
-  local service told now
+  local service told now until
   for service in "$@"; do
     told=
+    until=$((SECONDS + WAIT_S))
     while now=$(progress_of "$service"); [[ $now != "done" ]]; do
       [[ $now == "$told" ]] || say "$service: $now"
       told=$now
@@ -189,7 +190,7 @@ await() {
         "rolled back") show_why "$service"; die "$service: what was built now is not healthy; the one before goes on serving" ;;
         stuck) show_why "$service"; die "$service: neither the new one nor the one before is healthy; see above" ;;
       esac
-      ((SECONDS < WAIT_S)) || { show_why "$service"; die "$service is not there after $WAIT_S s; the swarm goes on trying"; }
+      ((SECONDS < until)) || { show_why "$service"; die "$service is not there after $WAIT_S s; the swarm goes on trying"; }
       sleep 1
     done
     say "$service: all copies run ${IMAGE[$service]:-}"
@@ -235,16 +236,25 @@ rollback() {
   done
 }
 
-# The gateway alone, one copy after the other; nothing is built.
+keys_that_are_used() {
+  swarm service inspect --format '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{println .SecretName .File.Name}}{{end}}' \
+    "${STACK}_gateway" | awk '$2 == "api-keys" {print $1}'
+}
+
+# The gateway alone, one copy after the other; nothing is built, and no setting is changed.
 keys() {
+  (($#)) || { usage >&2; exit 2; }
   check_runs gateway
-  local service
-  for service in "${SERVICES[@]}"; do IMAGE[$service]=$(image_that_runs "$service"); done
+  IMAGE[gateway]=$(image_that_runs gateway)
   [[ -e $KEYS || $1 == create ]] || die "there is no $KEYS here: run this where the system was deployed from"
   change_keys "$@"
   [[ $1 != list ]] || return 0
   publish_keys
-  deploy_stack >/dev/null
+  local used
+  used=$(keys_that_are_used)
+  [[ $used != "$API_KEYS" ]] || return 0
+  swarm service update --detach --quiet --no-resolve-image --secret-rm "$used" \
+    --secret-add "source=$API_KEYS,target=api-keys,uid=10001,mode=0400" "${STACK}_gateway" >/dev/null
   await gateway >&2
 }
 

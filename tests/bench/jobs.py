@@ -131,10 +131,10 @@ def measure(setting: Setting) -> Part:
     offline_s, offline_cpu_s, offline_mib = files.measure(customers, offline, jobs=2)
     if not filecmp.cmp(result, offline, shallow=False):
         raise BenchError("the job and the command without a server made different files")
-    slower = meanwhile.quantile_s(0.99) / idle.quantile_s(0.99)
+    slower = meanwhile.quantile_s(0.99, 200) / idle.quantile_s(0.99, 200)
     head = ["", "median ms", "99th percentile ms"]
     rows = [
-        [name, *(number(seen.quantile_s(share) * 1e3) for share in (0.5, 0.99))]
+        [name, *(number(seen.quantile_s(share, 200) * 1e3) for share in (0.5, 0.99))]
         for name, seen in (("idle", idle), ("while a job runs", meanwhile))
     ]
     most_of = [f"{part} {number(mib)}" for part, mib in most.items()]

@@ -12,10 +12,10 @@ name=${GATEWAY_ADDRESS%:*}
 port=${GATEWAY_ADDRESS##*:}
 # So many looks in a row without an address are believed; fewer may be a name server that hiccups.
 misses_believed=3
-# There once a gateway is known, or has been looked for in vain so often: the page, too, is worth showing. Whoever starts
-# several of these, as a swarm does, goes on to the next only then; the names of a network may take seconds to get around.
-settled=${target%.conf}.settled
-patience=30
+# nginx says that it is well once a gateway is known, or has been looked for in vain so long: the page, too, is worth
+# showing. Whoever starts several of these, as a swarm does, goes on to the next only then, and whoever balances asks it
+# only then: the names of a new network may take seconds to get around.
+patience_s=${PATIENCE_S:-20}
 
 is_number() { case $1 in "" | *[!0-9]*) return 1 ;; esac }
 
@@ -33,6 +33,11 @@ addresses() {
   echo "${ready:-$every}"
 }
 
+# Seconds that no clock sets back.
+now() { read -r up _ </proc/uptime; echo "${up%.*}"; }
+
+is_settled() { [ -n "$1" ] || [ "$(now)" -ge "$patient_until" ]; }
+
 block() {
   echo "upstream gateway {"
   # Whoever is signed in is known to one gateway alone: nginx.conf says who is kept at which.
@@ -45,24 +50,27 @@ block() {
   [ -n "$1" ] || echo "    server 127.0.0.1:1 down;"
   echo "    keepalive 64;"
   echo "}"
+  echo "map '' \$is_settled { default $2; }"
 }
 
 # In one step, so that nginx never reads half of it. With && since -e has no force where the outcome is asked for.
-write() { block "$1" >"$target.new" && mv "$target.new" "$target"; }
-
-settle() { [ -e "$settled" ] || : >"$settled"; }
+write() { block "$1" "$2" >"$target.new" && mv "$target.new" "$target"; }
 
 follow() {
   known=$1
+  settled=$2
   misses=0
   while sleep "$look_every_s" || sleep 1; do
-    if [ -n "$known" ] || [ "$patience" -le 0 ]; then settle; fi
-    patience=$((patience - 1))
     found=$(addresses || true)
     if [ -n "$found" ]; then misses=0; else misses=$((misses + 1)); fi
     [ -n "$found" ] || [ "$misses" -ge "$misses_believed" ] || continue
+    will_be=$settled
+    ! is_settled "$found" || will_be=1
     # What fails is tried again at the next look.
-    if [ "$found" != "$known" ] && write "$found" && nginx -s reload; then known=$found; fi
+    if [ "$found $will_be" != "$known $settled" ] && write "$found" "$will_be" && nginx -s reload; then
+      known=$found
+      settled=$will_be
+    fi
   done
 }
 
@@ -70,8 +78,9 @@ if [ "$name" = "$GATEWAY_ADDRESS" ] || [ -z "$name" ] || ! is_number "$port"; th
   echo "GATEWAY_ADDRESS must be a name and a port, like gateway:8000, not '$GATEWAY_ADDRESS'" >&2
   exit 1
 fi
-rm -f "$settled"
+patient_until=$(($(now) + patience_s))
 found=$(addresses || true)
-write "$found"
-[ -z "$found" ] || settle
-follow "$found" &
+settled=0
+! is_settled "$found" || settled=1
+write "$found" "$settled"
+follow "$found" "$settled" &

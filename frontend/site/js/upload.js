@@ -16,7 +16,8 @@ export class Upload extends EventTarget {
     this.share = 0;
     /** @type {Promise<import('./api.js').Job>} that the file has become; may be asked for later */
     this.job = this.#send();
-    this.job.catch(() => {});
+    this.hasFailed = false;
+    this.job.catch(() => { this.hasFailed = true; });
   }
 
   async #send() {

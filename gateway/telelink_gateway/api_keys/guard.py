@@ -57,7 +57,10 @@ def is_from_elsewhere(headers: dict[bytes, bytes]) -> bool:
     if site is not None and site not in (b"same-origin", b"none"):
         return True
     origin = headers.get(b"origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get(b"host", b"")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get(b"host", b"")
+    except ValueError:  # no browser sends what is no address
+        return True
 
 
 def session_token(headers: dict[bytes, bytes]) -> bytes | None:

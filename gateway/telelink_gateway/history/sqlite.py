@@ -226,8 +226,10 @@ class SqliteStore(SqlStore):
         files, self._files = self._files, {}
         if self._path in files and not _is_still(self._path, files[self._path]):
             for path, identity in files.items():
-                if _is_still(path, identity):
-                    path.unlink()
+                # Another gateway that has the file open may be quicker.
+                with suppress(FileNotFoundError):
+                    if _is_still(path, identity):
+                        path.unlink()
 
     @contextmanager
     def _connection_transaction(self) -> Iterator[None]:

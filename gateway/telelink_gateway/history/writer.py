@@ -139,8 +139,8 @@ class GroupCommitWriter:
         self._trouble = _reason(error)
 
     def _reopen(self) -> None:
-        self._store.close()
         try:
+            self._store.close()
             self._store.open()
         except Exception as error:
             self._give_up(error)

@@ -1,4 +1,4 @@
-"""POST /v1/erasures: all that is known of one customer is forgotten."""
+"""POST /v1/erasures: the history forgets one customer. Files of jobs go by age, or with the job."""
 
 from __future__ import annotations
 

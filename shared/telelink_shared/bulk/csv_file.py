@@ -65,7 +65,7 @@ class CsvSource:
                 break
             if number >= _MOST_LINES_PER_ROW:
                 raise BadFile("no_header", "The file does not begin with a row of column names.")
-        if not head.strip():
+        if not head.removeprefix(codecs.BOM_UTF8).strip():
             raise BadFile("empty", "The file is empty.")
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise BadFile("not_utf8", "The file must be UTF-8; this one is UTF-16.")

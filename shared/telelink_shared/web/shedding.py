@@ -34,7 +34,9 @@ def whole_post(data: bytes) -> Head | None:
         return None
     head = data[:end].lower()
     length = _value(head, head, b"\r\ncontent-length:")
-    is_plain = b"\r\ntransfer-encoding:" not in head and b"\r\nconnection: close" not in head
+    # Whoever traces is given back what they sent, as in any other reply.
+    unusual = (b"\r\ntransfer-encoding:", b"\r\nconnection: close", b"\r\ntraceparent:")
+    is_plain = not any(each in head for each in unusual)
     if not is_plain or not length.isdigit() or len(length) > 8 or end + int(length) != len(data):
         return None
     return Head(data[5:line_end].partition(b"?")[0], _value(head, data, b"\r\nx-request-id:"))

@@ -44,7 +44,7 @@ def start(tmp_path):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
 
-    def with_answers(*answers):
+    def with_answers(*answers, **settings):
         (tmp_path / "answers").write_text("".join(f"{each}\n" for each in answers))
         return follower(
             "gateway:8000",
@@ -52,6 +52,7 @@ def start(tmp_path):
             PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             FOLDER=str(tmp_path),
             GATEWAY_LOOK_EVERY_S="0.01",
+            **settings,
         )
 
     return with_answers
@@ -141,30 +142,33 @@ def test_a_name_without_an_address_at_the_start_does_not_keep_nginx_from_startin
         assert trace(tmp_path, 2) == ["look", "look", "-s reload: 10.0.0.1:8000 max_fails=0"]
 
 
+def is_settled(folder):
+    (told,) = [line for line in (folder / "gateway.conf").read_text().splitlines() if "$is_settled" in line]
+    return told == "map '' $is_settled { default 1; }"
+
+
 def test_it_is_settled_once_a_gateway_is_known_and_stays_so(start, tmp_path):
-    settled = tmp_path / "gateway.settled"
     with start("10.0.0.1", "", "", "", ""):
-        assert settled.exists()
-        trace(tmp_path, 6)
-        assert settled.exists()
+        assert is_settled(tmp_path)
+        assert trace(tmp_path, 6)[-1] == "look"
+        assert servers(tmp_path) == ["server 127.0.0.1:1 down;"]
+        assert is_settled(tmp_path)
 
 
-def test_it_is_not_settled_before_a_gateway_is_known_or_has_long_been_looked_for(start, tmp_path):
-    settled = tmp_path / "gateway.settled"
-    settled.touch()  # by the container as it was before
+def test_it_is_not_settled_before_a_gateway_is_known(start, tmp_path):
     with start(""):
-        assert not settled.exists()
-        trace(tmp_path, 20)
-        assert not settled.exists()
+        assert set(trace(tmp_path, 20)) == {"look"}
+        assert not is_settled(tmp_path)
         (tmp_path / "answers").write_text("10.0.0.1\n")
-        wait_until(settled.exists, what="a gateway that is known")
-        assert (tmp_path / "trace").read_text().count("look") < 30
+        reloaded(tmp_path, "10.0.0.1")
+        assert is_settled(tmp_path)
 
 
 def test_where_no_gateway_is_found_it_is_settled_after_a_while(start, tmp_path):
-    with start(""):
-        wait_until((tmp_path / "gateway.settled").exists, what="the end of its patience")
-        assert (tmp_path / "trace").read_text().count("look") > 30
+    with start("", PATIENCE_S="1"):
+        assert not is_settled(tmp_path)
+        wait_until(lambda: "-s reload: 127.0.0.1:1 down" in (tmp_path / "trace").read_text(), what="no more patience")
+        assert is_settled(tmp_path)
 
 
 def test_a_reload_that_fails_is_tried_again_at_each_look(start, tmp_path):

@@ -264,6 +264,7 @@ def test_a_whole_request_is_read(data, head):
 @pytest.mark.parametrize(
     "data",
     [
+        post(traceparent=b"00-1"),
         post() + b"x",
         post() + post(),
         post()[:-1],

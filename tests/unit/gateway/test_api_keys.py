@@ -148,6 +148,7 @@ def test_of_too_many_sessions_the_oldest_ends():
         ({"origin": "http://b.a", "host": "a"}, True),
         ({"origin": "null", "host": "a"}, True),
         ({"origin": "http://a"}, True),
+        ({"origin": "http://[", "host": "["}, True),
     ],
 )
 def test_another_origin_is_told_by_what_browsers_say(headers, elsewhere):

@@ -21,6 +21,7 @@ class HeldCommits:
         refuses: rows that are at fault themselves.
         out: what it raises instead of opening or committing; None while it is well.
         stale: how many commits fail although it can be opened again.
+        sticks: how often it fails to be closed.
     """
 
     row_errors = (LookupError,)
@@ -30,6 +31,7 @@ class HeldCommits:
         self.refuses = set(refuses)
         self.out = None
         self.stale = 0
+        self.sticks = 0
         self.n_opened = 0
         self.is_open = False
         self.begun = threading.Event()
@@ -46,6 +48,9 @@ class HeldCommits:
 
     def close(self):
         self.is_open = False
+        if self.sticks:
+            self.sticks -= 1
+            raise PermissionError("its log cannot be removed")
 
     def commit(self, groups):
         assert self.is_open
@@ -166,6 +171,17 @@ async def test_a_database_that_opens_but_takes_nothing_is_out():
         await until_back(writer)
         assert await add(writer, ["b"]) is None
     assert database.commits == [[["a"]], [["a"]], [["b"]]]
+
+
+async def test_a_database_that_cannot_be_closed_is_opened_again_all_the_same():
+    database = well()
+    database.stale = database.sticks = 1
+    async with database.running() as writer:
+        with pytest.raises(NotStoring, match="its log cannot be removed"):
+            await add(writer, ["a"])
+        await until_back(writer)
+        assert await add(writer, ["b"]) is None
+    assert database.commits == [[["a"]], [["b"]]]
 
 
 async def test_who_comes_while_a_commit_hangs_does_not_wait_for_its_end():

@@ -363,8 +363,13 @@ def times_begun(path):
 
 
 def copying():
-    """The thread that copies the log."""
-    return next(thread for thread in threading.enumerate() if thread.name == "history-log")
+    """The thread that copies the log, in a list, which is empty once it has ended."""
+    return [thread for thread in threading.enumerate() if thread.name == "history-log"]
+
+
+def wait_for_the_copying():
+    for thread in copying():
+        thread.join()
 
 
 @pytest.fixture
@@ -399,7 +404,7 @@ def test_rows_are_committed_while_the_log_is_copied_and_then_it_begins_anew(stor
     store.tidy_up()
     assert stored(path) == [("p1", 0), ("p2", 0)]
     held.set()
-    copying().join()
+    wait_for_the_copying()
     store.tidy_up()
     store.commit([Group(rows({}, prediction_id="p3"))])
     assert times_begun(path) == before + 1
@@ -419,14 +424,14 @@ def test_the_log_of_a_file_that_was_replaced_is_not_copied_into_the_next(store, 
     monkeypatch.setattr(sqlite, "_is_still", lambda _path, _identity: False)
     before = times_begun(path)
     store.tidy_up()
-    copying().join()
+    wait_for_the_copying()
     store.commit([Group(rows({}, prediction_id="p2"))])
     assert times_begun(path) == before
 
 
 def test_a_history_closes_while_its_log_is_copied(store, path, held):
     store.tidy_up()
-    thread = copying()
+    (thread,) = copying()
     store.close()
     held.set()
     thread.join()

@@ -340,6 +340,8 @@ def test_an_unknown_header_is_mapped_and_wins_over_one_that_is_known():
     [
         (b"", "empty"),
         (b"\n\n", "empty"),
+        (b"\xef\xbb\xbf", "empty"),
+        (b"\xef\xbb\xbf\n\n", "empty"),
         ("x,y\n1,2\n".encode("utf-16"), "not_utf8"),
         (b"state,state\n", "column_twice"),
         (b"state\nCA\n", "column_missing"),

@@ -413,6 +413,8 @@ export function show({ root, store, params, signal, write }) {
     const job = wanted.get('job') || null;
     const isSame = job !== null && job === shown.job && state.kind === 'result';
     shown = { job, filters: filtersOf(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
+    // Who goes on to another file has given up the one that could not be sent.
+    if (job !== null && store.state.upload?.hasFailed) store.set({ upload: null });
     if (job === null) resume();
     else if (!isSame) follow(job);
     else if (!state.isEmpty) {
