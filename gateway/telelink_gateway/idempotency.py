@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,8 +76,3 @@ def request_key(request: Request, body: bytes) -> RequestKey | None:
         key = f"{caller}\n{key}"
     address = f"{request.url.path}?{request.url.query}\n".encode()
     return RequestKey(key, hashlib.sha256(address + body).digest())
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000

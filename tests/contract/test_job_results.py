@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from arro3.io import read_parquet
@@ -19,6 +21,8 @@ from support.jobs import (
     send,
     some_with_faults,
 )
+from support.servers import wait_until
+from telelink_gateway.jobs import results
 from telelink_shared.bulk.table import OURS
 
 
@@ -201,3 +205,23 @@ def test_events_tell_of_a_job_until_it_has_finished_and_go_on_where_they_were(cl
     assert json.loads(fields["data"]) == client.get(done[1]).json()
     assert client.get(address, headers={"Last-Event-ID": fields["id"]}).status_code == 204
     assert "finished" in client.get(address, headers={"Last-Event-ID": "1"}).text
+
+
+def test_a_format_that_takes_its_time_is_asked_for_again_and_then_there(churn, clv, customers, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_PATIENCE_S", 0.5)
+    as_ndjson = {"Accept": NDJSON}
+    with gateway(churn, clv, tmp_path) as client, closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
+        _, address = finished(client, send(client, csv_of(customers)))
+        with database:  # somebody else has it, and does not come to an end
+            database.execute("UPDATE jobs SET owner = 'somebody', leased_until_ms = 9999999999999")
+        reply = client.get(f"{address}/result", headers=as_ndjson)
+        assert (reply.status_code, reply.json()["code"], reply.headers["Retry-After"]) == (503, "unavailable", "5")
+        assert database.execute("SELECT wanted FROM jobs").fetchone() == ("ndjson",)
+        with database:
+            database.execute("UPDATE jobs SET owner = NULL, leased_until_ms = 0")
+        wait_until(
+            lambda: database.execute("SELECT 1 FROM jobs WHERE wanted = ''").fetchone(), what="it to be made unasked"
+        )
+        reply = client.get(f"{address}/result", headers=as_ndjson)
+        assert (reply.status_code, len(reply.text.splitlines())) == (200, len(customers))
+        assert reply.headers["Accept-Ranges"] == "bytes"

@@ -57,7 +57,7 @@ def job_at(address):
 
 def finished(address):
     return wait_until(
-        lambda: (job := job_at(address))["state"] in ("succeeded", "failed", "cancelled") and job,
+        lambda: (job := job_at(address)).get("state") in ("succeeded", "failed", "cancelled") and job,
         what="the job to finish",
         timeout_s=120,
     )
@@ -216,3 +216,39 @@ def test_any_gateway_over_one_postgresql_knows_and_finishes_a_job(undisturbed, h
             assert httpx.delete(interrupted).status_code == 204
         with postgres.connect(database) as connection:
             assert connection.execute("SELECT count(*) FROM job_parts").fetchone() == (0,)
+
+
+CUT_THE_FIRST_TWO = """
+CREATE SEQUENCE commits;
+CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('commits') <= 2 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+        PERFORM pg_sleep(10);  -- which it interrupts
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cut BEFORE INSERT ON job_parts FOR EACH ROW WHEN (NEW.kind = 'csv') EXECUTE FUNCTION cut()
+"""
+
+
+@needs_postgres
+def test_a_job_outlives_a_server_that_restarts_and_commits_that_are_cut(undisturbed, held, file):
+    running, address = undisturbed
+    with running_postgres() as postgres:
+        database = postgres.new_database()
+        urls = {"CHURN_URL": held.url, "CLV_URL": running.clv.url, "HISTORY_URL": postgres.url(database)}
+        with service("telelink_gateway", "/readyz", urls) as front:
+            interrupted = start(front.url, file[0])
+            half_way(interrupted)
+            postgres.stop()
+            wait_until(
+                lambda: any("jobs cannot be kept" in line and "gateway-jobs" in line for line in front.lines),
+                what="the worker to come upon it",
+            )
+            postgres.start()
+            with postgres.connect(database) as connection:
+                connection.execute(CUT_THE_FIRST_TWO)
+                held.open()
+                assert finished(interrupted)["state"] == "succeeded"
+                assert connection.execute("SELECT last_value > 2 FROM commits").fetchone() == (True,)
+            same(interrupted, address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -23,6 +22,7 @@ from telelink_gateway.history.store import (
     Store,
 )
 from telelink_gateway.history.writer import GroupCommitWriter, NotStoring
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.problem import HistoryUnavailable
 
 log = structlog.get_logger()
@@ -109,9 +109,9 @@ class History:
 
     async def recall(self, key: str, *, deadline: float) -> KeptReply | None:
         """The reply that is kept under a key. None: there is none, or it cannot be found out by the deadline."""
-        now_ms = time.time_ns() // 1_000_000
+        at_ms = now_ms()
         try:
-            return await self._writer.call(lambda: self._store.recall(key, now_ms=now_ms), deadline=deadline)
+            return await self._writer.call(lambda: self._store.recall(key, now_ms=at_ms), deadline=deadline)
         except Exception as error:
             _warn("key not looked up", error)
             return None
@@ -144,11 +144,11 @@ class History:
         """Remove what has reached its age, in small steps with room between them; tells how much that was."""
         n_expired = 0
         while True:
-            now_ms = time.time_ns() // 1_000_000
+            at_ms = now_ms()
 
-            def some(now_ms: int = now_ms) -> int:
+            def some(at_ms: int = at_ms) -> int:
                 return self._store.expire_some(
-                    rows_before_ms=now_ms - self._retention_ms, now_ms=now_ms, limit=_ROWS_PER_STEP
+                    rows_before_ms=at_ms - self._retention_ms, now_ms=at_ms, limit=_ROWS_PER_STEP
                 )
 
             n_step = await self._writer.call(some, deadline=_soon())

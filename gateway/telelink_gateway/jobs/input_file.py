@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+from telelink_gateway.jobs.cause import Cause
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import Part
 
@@ -12,6 +13,7 @@ class InputFile(io.RawIOBase):
     """Able to go to any place.
 
     Attributes:
+        cause: what the store raised, which whoever reads a file takes for a fault of the file.
         share: how far the last read came, from 0 to 1 of all bytes.
     """
 
@@ -21,6 +23,7 @@ class InputFile(io.RawIOBase):
         self._n_bytes = n_bytes
         self._at = 0
         self._part = Part("input", 0, 0, 0, 0, b"")
+        self.cause = Cause()
         self.share = 0.0
 
     def readable(self) -> bool:
@@ -47,13 +50,17 @@ class InputFile(io.RawIOBase):
             return 0
         within = self._at - self._part.start
         if not 0 <= within < len(self._part.body):
-            part = self._store.part_at(self._job_id, "input", self._at)
-            if part is None:
-                raise OSError("the input of the job is gone")
-            self._part = part
-            within = self._at - part.start
+            with self.cause.kept():
+                self._part = self._part_from_here()
+            within = self._at - self._part.start
         found = self._part.body[within : within + len(buffer)]
         buffer[: len(found)] = found
         self._at += len(found)
         self.share = self._at / self._n_bytes
         return len(found)
+
+    def _part_from_here(self) -> Part:
+        part = self._store.part_at(self._job_id, "input", self._at)
+        if part is None:
+            raise OSError("the input of the job is gone")
+        return part

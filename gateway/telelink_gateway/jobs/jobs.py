@@ -15,10 +15,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from telelink_gateway.jobs.open_store import open_job_store
-from telelink_gateway.jobs.scoring import now_ms
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import KeyTaken, LeaseLost
 from telelink_gateway.settings import Settings
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.problem import JobsUnavailable
 
 P = ParamSpec("P")
@@ -92,11 +92,15 @@ class Jobs:
         loop = asyncio.get_running_loop()
         expire_at = loop.time()
         while True:
-            with contextlib.suppress(JobsUnavailable):
+            try:
                 if loop.time() >= expire_at:
                     expire_at = loop.time() + _EXPIRE_EVERY_S
                     await self.expire()
                 await self._see_to_a_worker()
+            except JobsUnavailable:  # which has been said
+                pass
+            except OSError as error:  # of processes, memory or open files there is no more just now
+                log.warning("job worker cannot be started", reason=error.strerror)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), _LOOK_S)
             self._poked.clear()

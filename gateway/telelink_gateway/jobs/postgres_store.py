@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -27,6 +27,13 @@ class PostgresJobStore(JobStore):
         url: `postgresql://…`, as libpq takes it.
         password: instead of the one in the URL.
     """
+
+    # A server that has become a standby, which only reads, says so by an InternalError.
+    outages: ClassVar[tuple[type[Exception], ...]] = (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.InternalError,
+    )
 
     def __init__(self, url: str, *, password: SecretStr | None = None) -> None:
         super().__init__()

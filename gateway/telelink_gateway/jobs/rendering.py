@@ -7,10 +7,12 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from telelink_gateway.jobs.cause import Cause
 from telelink_gateway.jobs.progress import progress_of
-from telelink_gateway.jobs.scoring import now_ms, source_of
+from telelink_gateway.jobs.scoring import source_of
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import Job, Part
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.bulk.files import write_result
 from telelink_shared.bulk.table import OURS, Checked, Chunk, Decided, Fault, Format, Scored
 from telelink_shared.decision import Decision
@@ -33,10 +35,12 @@ def render(
     """
     # What a worker before this one left.
     store.drop_parts(job.id, format)
-    source, _ = source_of(store, job)
-    out = _Parts(store, job, owner, format, lease_ms)
-    write_result(source, _scored(store, job, source.chunks, should_stop), format, out)
-    out.flush()
+    source, file = source_of(store, job)
+    cause = file.cause
+    out = _Parts(store, job, owner, format, lease_ms, cause)
+    with cause.told():
+        write_result(source, cause.kept_of(_scored(store, job, source.chunks, should_stop)), format, out)
+    out.commit_rest()
     store.made(job.id, owner, format)
 
 
@@ -78,8 +82,9 @@ def _as_scored(chunk: Chunk, ours: list[list[str]]) -> Scored:
 class _Parts(io.RawIOBase):
     """Takes bytes in, and commits them by the megabyte."""
 
-    def __init__(self, store: JobStore, job: Job, owner: str, format: Format, lease_ms: int) -> None:
+    def __init__(self, store: JobStore, job: Job, owner: str, format: Format, lease_ms: int, cause: Cause) -> None:
         self._store, self._job, self._owner, self._format, self._lease_ms = store, job, owner, format, lease_ms
+        self._cause = cause
         self._waiting = bytearray()
         self._number = self._start = 0
 
@@ -95,13 +100,16 @@ class _Parts(io.RawIOBase):
             self._commit()
         return len(data)
 
-    def flush(self) -> None:
+    # Not `flush`: the base class calls that when it is let go of, also some time after a failure.
+    def commit_rest(self) -> None:
         """Commit what is there."""
         if self._waiting:
             self._commit()
 
     def _commit(self) -> None:
         part = Part(self._format, self._number, self._start, 0, 0, bytes(self._waiting))
-        self._store.commit(self._job.id, self._owner, [part], self._job.progress, until_ms=now_ms() + self._lease_ms)
+        until_ms = now_ms() + self._lease_ms
+        with self._cause.kept():
+            self._store.commit(self._job.id, self._owner, [part], self._job.progress, until_ms=until_ms)
         self._number, self._start = self._number + 1, self._start + len(part.body)
         self._waiting.clear()

@@ -19,7 +19,7 @@ from telelink_gateway.jobs.ranking import Wanted, page, parts_of, rows_of
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import Job, Kind
 from telelink_shared.bulk.table import OURS, Format
-from telelink_shared.problem import JobExpired, NotAcceptable, RangeNotSatisfiable
+from telelink_shared.problem import JobExpired, NotAcceptable, RangeNotSatisfiable, Unavailable
 
 MEDIA_TYPE_OF: Final[Mapping[Format, str]] = {
     "csv": "text/csv; charset=utf-8",
@@ -31,6 +31,8 @@ _NUMBERS: Final = frozenset({"churn_probability", "estimated_clv", "clv_lower", 
 # Rows of an export that are fetched at once.
 _ROWS_AT_ONCE: Final = 200
 _LOOK_S: Final = 0.2
+# Less than the frontend waits for a reply to begin: the 15 s of its proxy.conf.
+_PATIENCE_S: Final = 10.0
 
 
 def chosen_media_type(request: Request, offered: Iterable[str]) -> str:
@@ -87,7 +89,29 @@ async def parts_from(jobs: Jobs, job_id: str, kind: Kind, start: int, stop: int)
 
 
 async def parts_while_made(jobs: Jobs, job: Job, format: Format) -> AsyncIterator[bytes]:
-    """A format of the result while a worker makes it."""
+    """A format of the result while a worker makes it, once there is something of it.
+
+    Raises:
+        Unavailable: there is not yet, since one format is made at a time; it will be, asked for again or not.
+        JobExpired
+    """
+    parts = _parts_as_they_come(jobs, job, format)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            first = await anext(parts, None)
+    except TimeoutError as error:
+        raise Unavailable(f"The result is still to be made as {format}. Ask again.", retry_after_s=5) from error
+    return _behind(first, parts)
+
+
+async def _behind(first: bytes | None, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first is not None:
+        yield first
+    async for part in others:
+        yield part
+
+
+async def _parts_as_they_come(jobs: Jobs, job: Job, format: Format) -> AsyncIterator[bytes]:
     start = 0
     while True:
         part = await jobs.call(jobs.store.part_at, job.id, format, start)
@@ -101,7 +125,6 @@ async def parts_while_made(jobs: Jobs, job: Job, format: Format) -> AsyncIterato
             raise JobExpired("The job was removed while its result was being sent.")
         if format not in found.wanted.split() and await jobs.call(jobs.store.size, job.id, format) <= start:
             if start == 0 and progress_of(job).row:
-                # The reply has begun: all that is left to say it is to break it off.
                 raise RuntimeError(f"{format} could not be made")
             return
         jobs.poke()

@@ -20,6 +20,7 @@ from telelink_gateway.jobs.ranking import rank_part, ranking_parts
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import Job, Part
 from telelink_gateway.predicting import policy_in_force
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.csv_file import CsvResult, CsvSource
 from telelink_shared.bulk.deciding import NO_ANSWER, NO_ANSWER_CODE, decide_all
@@ -41,7 +42,8 @@ def source_of(store: JobStore, job: Job) -> tuple[Source, InputFile]:
         BadFile
     """
     file = InputFile(store, job.id, job.n_bytes)
-    return open_source(io.BufferedReader(file), job.format, from_json(job.mapping)), file
+    with file.cause.told():
+        return open_source(io.BufferedReader(file), job.format, from_json(job.mapping)), file
 
 
 def csv_result(source: Source) -> tuple[CsvResult, str]:
@@ -97,7 +99,8 @@ class Scoring:
         chunks = source.chunks(ROWS_PER_CHUNK, self._progress.position)
 
         def read() -> tuple[Chunk, Checked, float] | None:
-            chunk = next(chunks, None)
+            with file.cause.told():
+                chunk = next(chunks, None)
             return None if chunk is None else (chunk, checker.check(chunk), file.share)
 
         under_way: deque[asyncio.Task[tuple[Chunk, Checked, float, Figures, Figures]]] = deque()
@@ -249,8 +252,3 @@ def _errors_part(scored: Scored, number: int, before: Progress) -> Part:
 
 def _versions(before: Progress, **figures: Figures) -> dict[str, list[str]]:
     return {model: sorted({*before.versions.get(model, ()), *answered.versions}) for model, answered in figures.items()}
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000

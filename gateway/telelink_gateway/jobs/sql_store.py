@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from telelink_gateway.jobs.store import Job, KeyTaken, Kind, LeaseLost, Part, State
 from telelink_shared.bulk.table import Format
@@ -67,9 +67,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TO_SCORE: Final = "state IN ('queued', 'running') AND leased_until_ms <= ?"
 _TO_RENDER: Final = "wanted <> '' AND state = 'succeeded' AND leased_until_ms <= ?"
+# Whoever takes up again what it could not release in an outage has not died over it.
 _CLAIM: Final = f"""
 UPDATE jobs SET owner = ?, leased_until_ms = ?, revision = revision + 1,
-    n_deaths = CASE WHEN owner IS NULL THEN n_deaths ELSE n_deaths + 1 END,
+    n_deaths = CASE WHEN owner IS NULL OR owner = ? THEN n_deaths ELSE n_deaths + 1 END,
     state = CASE state WHEN 'queued' THEN 'running' ELSE state END,
     started_at_ms = coalesce(started_at_ms, ?)
 WHERE id = (SELECT id FROM jobs WHERE {{free}} ORDER BY created_at_ms, id LIMIT 1) AND {{free}}
@@ -107,7 +108,12 @@ class JobStore(ABC):
     """A database, which adds how it connects, begins and executes.
 
     Several threads may call it; each call is one transaction.
+
+    Attributes:
+        outages: what a step raises when the database is out just now, or has no room: later the same step may succeed.
     """
+
+    outages: ClassVar[tuple[type[Exception], ...]]
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -286,7 +292,7 @@ class JobStore(ABC):
         """
         statement = _CLAIM.format(free=_TO_RENDER if to_render else _TO_SCORE)
         with self._transaction():
-            found = self._execute(statement, (owner, until_ms, now_ms, now_ms, now_ms)).fetchone()
+            found = self._execute(statement, (owner, until_ms, owner, now_ms, now_ms, now_ms)).fetchone()
         return None if found is None else Job(*found)
 
     def _renew(self, job_id: str, owner: str, until_ms: int, code: str = "", reason: str = "") -> None:
@@ -353,11 +359,11 @@ class JobStore(ABC):
             self._add(job_id, parts)
 
     def made(self, job_id: str, owner: str, format: Format) -> None:
-        """A format of the result is there as a whole."""
+        """A format of the result is there as a whole, or given up."""
         with self._transaction():
             touched = self._execute(
-                "UPDATE jobs SET wanted = trim(replace(wanted, ?, '')), revision = revision + 1, owner = NULL, "
-                "leased_until_ms = 0 WHERE id = ? AND owner = ?",
+                "UPDATE jobs SET wanted = trim(replace(wanted, ?, '')), revision = revision + 1, n_deaths = 0, "
+                "owner = NULL, leased_until_ms = 0 WHERE id = ? AND owner = ?",
                 (format, job_id, owner),
             )
             self._must_be_ours(touched)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from telelink_gateway.jobs.sql_store import SCHEMA_VERSION, TABLES, JobStore
 from telelink_shared.web.startup import StartupError
@@ -22,6 +22,8 @@ _PAGE_BYTES: Final = 16 * 1024
 
 class SqliteJobStore(JobStore):
     """See `JobStore`. What is committed outlives the end of this process however that comes."""
+
+    outages: ClassVar[tuple[type[Exception], ...]] = (sqlite3.OperationalError,)
 
     def __init__(self, path: Path) -> None:
         super().__init__()

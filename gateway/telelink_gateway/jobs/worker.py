@@ -26,7 +26,7 @@ from telelink_gateway.jobs.asking import Asking
 from telelink_gateway.jobs.jobs import PATIENCE_S
 from telelink_gateway.jobs.open_store import open_job_store
 from telelink_gateway.jobs.rendering import Stopped, render
-from telelink_gateway.jobs.scoring import Scoring, now_ms
+from telelink_gateway.jobs.scoring import Scoring
 from telelink_gateway.jobs.sql_store import JobStore
 from telelink_gateway.jobs.store import Job, LeaseLost
 from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS
@@ -35,6 +35,7 @@ from telelink_gateway.upstream.answer import Expected
 from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.bulk.deciding import CHURN_FIGURES, CLV_FIGURES
 from telelink_shared.bulk.table import BadFile, Format
@@ -52,6 +53,10 @@ _RENEW_S: Final = 1.5
 _MOST_DEATHS: Final = 3
 _IDLE_S: Final = 10.0
 _LOOK_S: Final = 0.25
+# While the database is out.
+_OUTAGE_PAUSE_S: Final = 1.0
+# Who comes upon an outage within that of the last time has come upon the same one: longer than any statement may take.
+_ONE_OUTAGE_S: Final = 60.0
 # As readers in compiled code do where there is no more memory.
 _TOO_LARGE: Final = "The values of the file's rows are too large, or too many. Leave out columns that say nothing."
 _DIED: Final = "Whoever worked on this file ended without a word, again and again. Perhaps its values are too large."
@@ -83,6 +88,7 @@ class Worker:
         self._waiting: dict[str, str] = {}
         self._n_under_way = 0
         self._idle_from = 0.0
+        self._outage_until = 0.0
 
     async def run(self) -> None:
         """Until there has been nothing to do for a while, or it is time to stop.
@@ -96,31 +102,69 @@ class Worker:
     async def _take(self, *, to_render: bool) -> None:
         self._idle_from = time.monotonic()
         while not self._should_stop.is_set() and (self._n_under_way or time.monotonic() < self._idle_from + _IDLE_S):
-            job = await asyncio.to_thread(
-                self._store.claim, self._owner, to_render=to_render, now_ms=now_ms(), until_ms=now_ms() + _LEASE_MS
-            )
-            if job is None:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._should_stop.wait(), _LOOK_S)
-                continue
-            self._n_under_way += 1
             try:
-                await self._work_on(job, self._render(job) if to_render else self._score(job))
-            finally:
-                self._n_under_way -= 1
-                self._idle_from = time.monotonic()
+                has_taken = await self._take_one(to_render=to_render)
+            except self._store.outages as error:
+                self._tell_of_outage(error)
+                await self._pause(_OUTAGE_PAUSE_S)
+            else:
+                if not has_taken:
+                    await self._pause(_LOOK_S)
+
+    async def _take_one(self, *, to_render: bool) -> bool:
+        """Work on a job; False where there is none.
+
+        Raises:
+            Exception: one of the store's `outages`; a job that this interrupts is put aside.
+        """
+        job = await asyncio.to_thread(
+            self._store.claim, self._owner, to_render=to_render, now_ms=now_ms(), until_ms=now_ms() + _LEASE_MS
+        )
+        if job is None:
+            return False
+        self._n_under_way += 1
+        try:
+            await self._work_on(job, self._render(job) if to_render else self._score(job))
+        finally:
+            self._n_under_way -= 1
+            self._idle_from = time.monotonic()
+        return True
+
+    async def _pause(self, length_s: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._should_stop.wait(), length_s)
+
+    def _tell_of_outage(self, error: Exception) -> None:
+        """Once, however often and by however many it is come upon."""
+        now = time.monotonic()
+        if now > self._outage_until:
+            # A database's own words may repeat values.
+            log.warning("jobs cannot be kept", reason=type(error).__name__)
+        self._outage_until = now + _ONE_OUTAGE_S
 
     async def _work_on(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         working = asyncio.create_task(work)
         renewing = asyncio.create_task(self._renew(job, working))
         try:
             await working
+        except self._store.outages:
+            await self._put_aside(job)
+            raise
         except (LeaseLost, asyncio.CancelledError):
+            if _is_being_cancelled():
+                # The other loop has failed, and this one ends with it.
+                await self._put_aside(job)
+                raise asyncio.CancelledError from None
             log.info("job is no longer ours", job=job.id)
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
         await asyncio.to_thread(self._store.release, job.id, self._owner)
+
+    async def _put_aside(self, job: Job) -> None:
+        """Let others have it at once if that can be written, else once the lease has run out."""
+        with suppress(*self._store.outages):
+            await asyncio.to_thread(self._store.release, job.id, self._owner)
 
     async def _score(self, job: Job) -> None:
         if job.n_deaths >= _MOST_DEATHS:
@@ -150,6 +194,8 @@ class Worker:
             await self._fail(job, "rows_too_large", _TOO_LARGE)
         except (LeaseLost, asyncio.CancelledError):
             raise
+        except self._store.outages:
+            raise
         # A bug, or a job that was removed meanwhile: this job fails, and the worker goes on with the next.
         except Exception:
             if await asyncio.to_thread(self._store.find, job.id) is None:
@@ -178,6 +224,8 @@ class Worker:
         except Stopped:
             pass
         except (LeaseLost, asyncio.CancelledError):
+            raise
+        except self._store.outages:
             raise
         # Whatever it is, it must not take along what else is worked on.
         except Exception:
@@ -227,7 +275,12 @@ class Worker:
                 working.cancel()
                 return
             except Exception as error:  # the database is out just now; the lease tells whether that was too long
-                log.warning("job not renewed", job=job.id, reason=type(error).__name__)
+                self._tell_of_outage(error)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def work(settings: Settings, should_stop: asyncio.Event) -> None:

@@ -14,11 +14,12 @@ from starlette.responses import Response
 
 from telelink_gateway import predicting
 from telelink_gateway.history.store import HistoryRow
-from telelink_gateway.idempotency import MAX_LENGTH, RequestKey, now_ms, request_key
+from telelink_gateway.idempotency import MAX_LENGTH, RequestKey, request_key
 from telelink_gateway.predicting import Outcome
 from telelink_gateway.resources import Resources, resources_of
 from telelink_gateway.unknown_fields import would_help
 from telelink_gateway.upstream.answer import Answer
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.customer import COLUMNS, Customer, Row
 from telelink_shared.problem import FieldError, InvalidInput, TooLarge
 from telelink_shared.reasons import GROUP_NAMES, RISK, VALUE, Effect, sentence

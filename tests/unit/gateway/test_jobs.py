@@ -223,6 +223,23 @@ def test_it_is_known_how_often_workers_died_over_a_chunk(store):
     assert store.find(made).n_deaths == 1
     store.commit(made, "e", [], "", until_ms=800)
     assert store.find(made).n_deaths == 0
+    # Whoever could not release it in an outage has not died.
+    claim(store, "e", at_ms=900)
+    assert store.find(made).n_deaths == 0
+
+
+def test_a_format_that_workers_died_over_is_tried_again_when_somebody_asks_again(store):
+    made = queued(store)
+    claim(store, "a", at_ms=0)
+    store.finish(made, "a", "succeeded", [], "{}", now_ms=0)
+    store.want(made, "parquet")
+    for number in range(3):
+        claim(store, f"b{number}", at_ms=200 * number, to_render=True)
+    assert store.find(made).n_deaths == 2
+    store.made(made, "b2", "parquet")
+    store.want(made, "ndjson")
+    claim(store, "c", at_ms=900, to_render=True)
+    assert store.find(made).n_deaths == 0
 
 
 def test_an_order_that_somebody_left_half_made_is_made_anew_and_only_by_whose_the_job_is(store):

@@ -139,6 +139,14 @@ def test_a_result_that_breaks_off_is_fetched_from_there_on(pair, tmp_path):
     assert (tmp_path / "out.csv").read_bytes() == RESULT
 
 
+def test_a_result_that_is_still_to_be_made_is_asked_for_again(pair, tmp_path):
+    later = httpx.Response(
+        503, headers={"retry-after": "5"}, json={"code": "unavailable", "detail": "still to be made"}
+    )
+    run(FakeGateway(result=[later, later]), pair)
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+
+
 def test_a_command_that_was_interrupted_goes_on_where_it_was(pair, tmp_path):
     gateway = FakeGateway(result=[broken_off(), KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):

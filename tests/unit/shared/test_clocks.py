@@ -17,7 +17,7 @@ WALL_CLOCK = {
 }
 # Where a date is written down.
 DATED = ("gateway/telelink_gateway/history/", "gateway/telelink_gateway/routes/portfolio.py")
-DATED += ("gateway/telelink_gateway/api_keys/keys.py", "gateway/telelink_gateway/idempotency.py")
+DATED += ("gateway/telelink_gateway/api_keys/keys.py", "gateway/telelink_gateway/wall_clock.py")
 # Also the lease of a job, which another machine must understand: set forward, it is taken over, and by one alone.
 DATED += ("gateway/telelink_gateway/jobs/", "gateway/telelink_gateway/upstream/status.py")
 DATED += ("shared/telelink_shared/web/logging.py",)

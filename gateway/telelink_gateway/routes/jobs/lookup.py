@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import Path, Request
 
-from telelink_gateway.jobs.scoring import now_ms
 from telelink_gateway.jobs.store import Job
 from telelink_gateway.resources import Resources
 from telelink_gateway.routes.predictions import PROBLEM
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.problem import JobExpired, NotFound
 
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")

@@ -118,7 +118,8 @@ async def result(request: Request, uses: Uses, job_id: JobId) -> Response:
     if not n_bytes:
         await uses.jobs.call(store.want, job.id, format)
         uses.jobs.poke()
-        return StreamingResponse(parts_while_made(uses.jobs, job, format), headers=headers, media_type=content_type)
+        parts = await parts_while_made(uses.jobs, job, format)
+        return StreamingResponse(parts, headers=headers, media_type=content_type)
     headers |= {"Accept-Ranges": "bytes"}
     wanted = range_of(request, n_bytes, etag=headers["ETag"])
     if wanted is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from telelink_gateway.jobs.scoring import now_ms
 from telelink_gateway.resources import Uses
 from telelink_gateway.routes.jobs.lookup import RESPONSES, JobId, job_of
 from telelink_gateway.routes.jobs.replies import NO_STORE, JobReply, JobsReply, json_reply, reply_of
+from telelink_gateway.wall_clock import now_ms
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

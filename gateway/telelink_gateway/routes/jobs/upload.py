@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from telelink_gateway.idempotency import request_key
-from telelink_gateway.jobs.scoring import now_ms
 from telelink_gateway.jobs.store import Job, KeyTaken, LeaseLost, Part
 from telelink_gateway.jobs.uploads import check_beginning
 from telelink_gateway.resources import Resources, resources_of
 from telelink_gateway.routes.jobs.lookup import RESPONSES
 from telelink_gateway.routes.jobs.replies import JobReply, json_reply, reply_of
 from telelink_gateway.routes.predictions import PROBLEM
+from telelink_gateway.wall_clock import now_ms
 from telelink_shared.bulk.table import MEDIA_TYPES, Format
 from telelink_shared.problem import (
     BadRequest,
