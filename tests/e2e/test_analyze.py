@@ -132,6 +132,44 @@ def test_an_answer_is_marked_as_old_once_the_form_changes(page):
     expect(page.locator("#result .answer")).to_have_count(0)
 
 
+def test_an_answer_to_what_was_changed_while_it_was_on_its_way_is_marked_as_old(page):
+    held = []
+    page.route("**/predict*", lambda route: held.append(route))
+    fill_with(page, "Loyal")
+    predict(page)
+    expect(page.locator("#result [aria-busy=true]")).to_be_visible()
+    page.locator("#customerServiceCalls").fill("9")
+    held[0].continue_()
+    expect(page.locator("#result .answer")).to_be_visible()
+    expect(page.locator("#result.is-stale")).to_have_count(1)
+
+
+def test_customers_who_are_alike_but_for_their_id_are_not_mixed_up(page):
+    for name in ("Anna", "Bob"):
+        fill_with(page, "Loyal")
+        page.locator("#customerId").fill(name)
+        predict(page)
+        expect(page.locator("#recent button").first).to_contain_text(name)
+    page.locator("#recent").get_by_role("button", name="Anna").click()
+    expect(page.locator("#customerId")).to_have_value("Anna")
+    page.reload()
+    expect(page.locator("#customerId")).to_have_value("Anna")
+    expect(page.locator("#result .answer")).to_be_visible()
+
+
+def test_a_trial_of_minutes_that_no_step_meets_can_be_taken_back(page):
+    fill_with(page, "High value")
+    page.locator("#totalDayMinutes").fill("180.55")
+    predict(page)
+    page.get_by_text("What if…").click()
+    expect(page.locator('[data-value="totalDayMinutes"]')).to_have_text("180.55")
+    page.locator('.trials [name="customerServiceCalls"]').press("ArrowRight")
+    back = page.get_by_role("button", name="Back to the customer as is")
+    back.click()
+    expect(back).to_be_hidden()
+    expect(page.locator('[data-value="totalDayMinutes"]')).to_have_text("180.55")
+
+
 def test_while_a_model_is_out_the_other_half_is_shown_and_said_to_be_half(visit, fragile):
     running, url = fragile
     page = visit(url)
@@ -139,7 +177,7 @@ def test_while_a_model_is_out_the_other_half_is_shown_and_said_to_be_half(visit,
     running.churn.kill()
     predict(page)
     result = page.locator("#result")
-    expect(result).to_contain_text("The churn model cannot answer right now")
+    expect(result).to_contain_text("The churn model could not answer")
     expect(result).to_contain_text("Risk not known")
     expect(result).to_contain_text(re.compile(r"\$1\d,\d{3}"))
     expect(page.locator("#services")).to_contain_text("churn-service: unreachable", timeout=15_000)

@@ -225,6 +225,8 @@ def test_what_has_ended_without_a_result_can_be_removed_and_an_address_may_ask_f
     customers.goto(f"{address}&from=5000")
     expect(customers.locator(".customers-table tbody td").first).to_have_text("51")
     assert customers.url.endswith("from=50")
+    customers.goto(f"{address}&state=dc&tier=high")
+    expect(customers.locator(".customers-table tbody tr")).to_have_count(50)
     customers.goto(f"{address}&state=DC&tier=Medium&plan=yes")
     customers.get_by_role("button", name="Show all customers").click()
     expect(customers.locator(".customers-table tbody tr")).to_have_count(50)

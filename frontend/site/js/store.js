@@ -45,7 +45,9 @@ export function whenSignedIn(store, listener, signal) {
   let wasNeeded = store.state.access.kind === 'needed';
   store.addEventListener('change', () => {
     const { kind } = store.state.access;
-    if (wasNeeded && kind === 'signed-in') listener();
+    const isNow = wasNeeded && kind === 'signed-in';
+    // Before the listener, which may change the store itself.
     wasNeeded = kind === 'needed';
+    if (isNow) listener();
   }, { signal });
 }

@@ -47,7 +47,7 @@ test('the answer shows tier, probability, value, advice, confidence, versions an
 test('a missing half is said to be missing and no figure is made up for it', () => {
   const unknown = { churn_probability: null, churn_risk: null, confidence: null, value_at_risk: { usd: null }, interval: {}, reasons: {} };
   const markup = card({ ...unknown, models: { churn: null, clv: MODEL } }, { missing: ['churn'] });
-  assert.ok(markup.includes('The churn model cannot answer right now'));
+  assert.ok(markup.includes('The churn model could not answer'));
   assert.ok(markup.includes('Risk not known'));
   assert.equal((markup.match(/<dd>not known</g) ?? []).length, 2);
 });

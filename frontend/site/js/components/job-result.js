@@ -73,12 +73,24 @@ function filter(name, value, options) {
     )}</select></div>`;
 }
 
+/** What can be filtered by: the values of each, and the words for one. */
+const FILTERS = {
+  tier: { values: TIERS, wordFor: tierWord },
+  state: { values: STATES, wordFor: (state) => state },
+  plan: { values: ['yes', 'no'], wordFor: (each) => t(`form.${each}`) },
+};
+
+/** The filters that an address names, without what there is not. @param {URLSearchParams} wanted @returns {Record<string, string>} */
+export function filtersIn(wanted) {
+  const known = Object.entries(FILTERS).filter(([name, { values }]) => values.includes(wanted.get(name)));
+  return Object.fromEntries(known.map(([name]) => [name, wanted.get(name)]));
+}
+
 /** @param {Record<string, string>} filters */
 export function filterForm(filters) {
   return html`<form class="filters">
-    ${filter('tier', filters.tier, TIERS.map((tier) => [tier, tierWord(tier)]))}
-    ${filter('state', filters.state, STATES.map((state) => [state, state]))}
-    ${filter('plan', filters.plan, ['yes', 'no'].map((each) => [each, t(`form.${each}`)]))}
+    ${Object.entries(FILTERS).map(([name, { values, wordFor }]) =>
+      filter(name, filters[name], values.map((value) => [value, wordFor(value)])))}
     <button type="button" class="secondary outline" data-action="export">${t('job.export')}</button>
     <span class="quiet" role="status" data-told></span></form>`;
 }

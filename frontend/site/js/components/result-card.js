@@ -64,7 +64,7 @@ export function answerCard({ prediction, missing, storedAs, customer, at }) {
   return html`${heading(t('result.title'))}
     <p class="quiet stale-note">${t('result.stale')}</p>
     <div class="answer ${toneOf(tier)}">
-      ${degraded(missing)}
+      ${degraded(missing, 'missing')}
       <div class="tier">${tierBadge(tier)}
         ${prediction.confidence && html`<span class="quiet">${t('result.confidence')}
           <strong>${word('confidence', prediction.confidence)}</strong></span>`}

@@ -32,10 +32,11 @@ export function failure(error, { level = 2, action } = {}) {
 }
 
 /**
- * Half of what was asked for is missing; names it.
+ * Half of what is asked for is missing; names it.
  * @param {string[]} missing `churn`, `clv`, or both
+ * @param {'degraded'|'missing'} [key] as it is now, or as it was when an answer came
  */
-export function degraded(missing) {
+export function degraded(missing, key = 'degraded') {
   return missing.length > 0 && html`<div class="notice tone-medium">
-    ${missing.map((name) => html`<p><span aria-hidden="true">◆</span> ${word('degraded', name)}</p>`)}</div>`;
+    ${missing.map((name) => html`<p><span aria-hidden="true">◆</span> ${word(key, name)}</p>`)}</div>`;
 }

@@ -112,6 +112,8 @@ export function startWhatIf(element, { customer, prediction }, signal) {
   );
   const [form, told, suggestions] = ['form', '.trial-result', '.suggestions'].map((each) => element.querySelector(each));
   const back = form.querySelector('[type="reset"]');
+  // A slider stands at the nearest of its steps, which is not always what the customer has.
+  const asIs = Object.fromEntries(sliders.map((name) => [name, form.elements[name].value]));
   let timer;
   let asking = new AbortController();
   let offered = [];
@@ -119,12 +121,16 @@ export function startWhatIf(element, { customer, prediction }, signal) {
   function fieldsTried() {
     const fields = {};
     for (const name of PLANS) fields[name] = form.elements[name].checked ? 'yes' : 'no';
-    for (const name of sliders) fields[name] = Number(form.elements[name].value);
+    for (const name of sliders) {
+      const { value } = form.elements[name];
+      fields[name] = value === asIs[name] ? customer[name] : Number(value);
+    }
     return fields;
   }
 
   function showValues() {
-    for (const name of sliders) form.querySelector(`[data-value="${name}"]`).textContent = number(Number(form.elements[name].value));
+    const tried = fieldsTried();
+    for (const name of sliders) form.querySelector(`[data-value="${name}"]`).textContent = number(tried[name]);
   }
 
   async function ask() {

@@ -31,6 +31,8 @@ export default {
 
   'degraded.churn': 'The churn model cannot answer right now: risk, tier and advice are left open until it does.',
   'degraded.clv': 'The lifetime-value model cannot answer right now: values are left open until it does, and advice rests on the risk alone.',
+  'missing.churn': 'The churn model could not answer: risk, tier and advice were left open. Press Predict to ask again.',
+  'missing.clv': 'The lifetime-value model could not answer: values were left open, and advice rests on the risk alone. Press Predict to ask again.',
   'degraded.gateway': 'The gateway cannot be reached right now. What you have entered stays here.',
 
   'services.label': 'Health of the services',
@@ -304,7 +306,7 @@ export default {
   'view.models': 'Models and health',
 
   // Portfolio
-  'portfolio.means': 'All customers, each by the latest prediction. Without a customer id, each prediction counts as a customer.',
+  'portfolio.means': 'All customers that were analyzed or asked about through the API, each by the latest prediction. Without a customer id, each prediction counts as a customer. Lists are not among them: the figures of each stand beside its result.',
   'portfolio.as-of': 'As of {moment}.',
   'portfolio.from': 'From',
   'portfolio.to': 'To',
@@ -360,7 +362,7 @@ export default {
   'portfolio.unknown-of.one': 'Not known of {count} customer.',
   'portfolio.unknown-of.other': 'Not known of {count} customers.',
   'portfolio.nobody': 'No customers yet',
-  'portfolio.nobody-text': 'The portfolio is made of predictions. Analyze one customer, or score a list of customers, and come back.',
+  'portfolio.nobody-text': 'The portfolio is made of predictions: analyze a customer, or ask the API, and come back. A list of customers is not part of it; its own figures stand beside its result.',
   'portfolio.nobody-in-span': 'Nobody was predicted on these days',
   'portfolio.nobody-in-span-text': 'Choose other days, or look at all of them.',
   'portfolio.show-all': 'Show all days',

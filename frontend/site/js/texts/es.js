@@ -32,6 +32,8 @@ export default {
   'degraded.churn':
     'El modelo de abandono no puede responder ahora: el riesgo, el nivel y el consejo quedan abiertos hasta entonces.',
   'degraded.clv': 'El modelo de valor no puede responder ahora: los valores quedan abiertos hasta entonces y el consejo se basa solo en el riesgo.',
+  'missing.churn': 'El modelo de abandono no pudo responder: el riesgo, el nivel y el consejo quedaron abiertos. Pulse Predecir para preguntar otra vez.',
+  'missing.clv': 'El modelo de valor no pudo responder: los valores quedaron abiertos y el consejo se basa solo en el riesgo. Pulse Predecir para preguntar otra vez.',
   'degraded.gateway': 'No se puede llegar a la pasarela ahora. Lo que ha introducido se conserva.',
 
   'services.label': 'Estado de los servicios',
@@ -305,7 +307,7 @@ export default {
   'view.models': 'Modelos y estado',
 
   // Cartera
-  'portfolio.means': 'Todos los clientes, cada uno por su última predicción. Sin identificador de cliente, cada predicción cuenta como un cliente.',
+  'portfolio.means': 'Todos los clientes analizados o consultados por la API, cada uno por su última predicción. Sin identificador de cliente, cada predicción cuenta como un cliente. Las listas no están entre ellos: las cifras de cada una están junto a su resultado.',
   'portfolio.as-of': 'A fecha de {moment}.',
   'portfolio.from': 'Desde',
   'portfolio.to': 'Hasta',
@@ -361,7 +363,7 @@ export default {
   'portfolio.unknown-of.one': 'No se sabe de {count} cliente.',
   'portfolio.unknown-of.other': 'No se sabe de {count} clientes.',
   'portfolio.nobody': 'Todavía no hay clientes',
-  'portfolio.nobody-text': 'La cartera se compone de predicciones. Analice un cliente, o puntúe una lista de clientes, y vuelva.',
+  'portfolio.nobody-text': 'La cartera se compone de predicciones: analice un cliente, o pregunte a la API, y vuelva. Una lista de clientes no forma parte de ella; sus cifras están junto a su resultado.',
   'portfolio.nobody-in-span': 'No hubo predicciones en estos días',
   'portfolio.nobody-in-span-text': 'Elija otros días, o vea todos.',
   'portfolio.show-all': 'Mostrar todos los días',

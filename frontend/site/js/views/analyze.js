@@ -11,6 +11,7 @@ import { decimalSign, percent } from '../format.js';
 import { draw, html } from '../html.js';
 import { t } from '../language.js';
 import { answerFor, keepAnswer, recentAnswers } from '../recent.js';
+import { whenSignedIn } from '../store.js';
 
 const CARDS = {
   empty: () => emptyCard(),
@@ -78,6 +79,7 @@ export function show({ root, store, params, signal, write }) {
 
   async function ask(customer) {
     set({ kind: 'busy' });
+    const asked = JSON.stringify(typedIn(form));
     const mine = AbortSignal.any([current.signal, signal]);
     let outcome;
     try {
@@ -87,7 +89,7 @@ export function show({ root, store, params, signal, write }) {
       if (mine.aborted) return;
       const { errors, others } = errorsByField(error.fields);
       // For want of a key: the sign-in form stands here now, and what was typed is asked again after it.
-      outcome = error.status === 401 ? { kind: 'empty' } : { kind: 'error', error, others };
+      outcome = error.status === 401 ? { kind: 'empty', again: true } : { kind: 'error', error, others };
       showErrors(form, errors, true);
     }
     if (mine.aborted) return;
@@ -96,6 +98,8 @@ export function show({ root, store, params, signal, write }) {
       go(toParams(customer));
     }
     set(outcome);
+    // Whoever goes on typing meanwhile sees that this is not about what is there now.
+    result.classList.toggle('is-stale', outcome.kind === 'answer' && JSON.stringify(typedIn(form)) !== asked);
     if (!form.querySelector('[aria-invalid]')) leadTo(result);
   }
 
@@ -135,6 +139,8 @@ export function show({ root, store, params, signal, write }) {
     const chosen = target.closest('[data-recent]');
     if (!chosen) return;
     const answer = recentAnswers()[Number(chosen.dataset.recent)];
+    // The last one looked at: an address has no id, and stands for the newest of those who are alike but for it.
+    keepAnswer(answer);
     fillIn(form, answer.customer);
     go(toParams(answer.customer));
     set({ kind: 'answer', answer });
@@ -148,6 +154,7 @@ export function show({ root, store, params, signal, write }) {
     told.textContent = t((await copy(answerText(state.answer))) ? 'result.copied' : 'result.not-copied');
   });
   store.addEventListener('change', ({ detail }) => detail.includes('forgottenAt') && drawRecent(), { signal });
+  whenSignedIn(store, () => state.again && form.requestSubmit(), signal);
   // What was typed is there again after a look at another view, or in another language.
   const sign = decimalSign();
   signal.addEventListener('abort', () => store.set({ draft: { address, sign, texts: typedIn(form) } }));

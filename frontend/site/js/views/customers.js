@@ -6,7 +6,7 @@ import {
 import { SAMPLE, dropZone, mappingForm, readMapping, typeOf } from '../components/file-choice.js';
 import { figures, scoring, sending, trouble } from '../components/job-progress.js';
 import {
-  customerTable, errorTable, faultList, filterForm, jobList, noCustomers, removeButton, resultHead, summaryTiles,
+  customerTable, errorTable, faultList, filterForm, filtersIn, jobList, noCustomers, removeButton, resultHead, summaryTiles,
 } from '../components/job-result.js';
 import { failure, loading } from '../components/states.js';
 import { beginningOf } from '../file-beginning.js';
@@ -21,7 +21,6 @@ import { Upload } from '../upload.js';
 
 const ROWS = 50;
 const FAULTS = 50;
-const FILTERS = ['tier', 'state', 'plan'];
 
 /** @param {import('../views.js').Place} place */
 export function show({ root, store, params, signal, write }) {
@@ -55,8 +54,6 @@ export function show({ root, store, params, signal, write }) {
     return AbortSignal.any([current.signal, signal]);
   }
 
-  const filtersOf = (wanted) =>
-    Object.fromEntries(FILTERS.filter((name) => wanted.get(name)).map((name) => [name, wanted.get(name)]));
   const toAddress = () => ({ job: shown.job, ...shown.filters, ...(shown.offset > 0 && { from: String(shown.offset) }) });
 
   /** @param {{again?: () => void, ended?: string}} [more] what can be tried again; the id of a job that has ended */
@@ -327,7 +324,7 @@ export function show({ root, store, params, signal, write }) {
   }
 
   function showFilters() {
-    for (const name of FILTERS) card.querySelector(`#filter-${name}`).value = shown.filters[name] ?? '';
+    for (const select of card.querySelectorAll('.filters select')) select.value = shown.filters[select.name] ?? '';
   }
 
   card.addEventListener('click', ({ target }) => {
@@ -412,7 +409,7 @@ export function show({ root, store, params, signal, write }) {
   function update(wanted) {
     const job = wanted.get('job') || null;
     const isSame = job !== null && job === shown.job && state.kind === 'result';
-    shown = { job, filters: filtersOf(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
+    shown = { job, filters: filtersIn(wanted), offset: Math.max(0, Number.parseInt(wanted.get('from') ?? '0', 10) || 0) };
     // Who goes on to another file has given up the one that could not be sent.
     if (job !== null && store.state.upload?.hasFailed) store.set({ upload: null });
     if (job === null) resume();

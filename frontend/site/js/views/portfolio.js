@@ -274,13 +274,14 @@ function nobody({ from, to }) {
       <a role="button" class="secondary outline" href="${address('customers')}">${t('portfolio.to-customers')}</a>`}</p></div>`;
 }
 
-function presets({ from, to }) {
+/** @param {{from: string|null, to: string|null}} shown @param {object} kept what stays in the address */
+function presets({ from, to }, kept) {
   const all = [
     [t('portfolio.all-days'), {}],
     ...PRESETS_DAYS.map((days) => [tn('portfolio.last-days', days), lastDays(days)]),
     [t('portfolio.last-month'), lastMonth()],
   ];
-  return html`${all.map(([text, span]) => html`<a role="button" class="chip" href="${address('portfolio', span)}"
+  return html`${all.map(([text, span]) => html`<a role="button" class="chip" href="${address('portfolio', { ...span, ...kept })}"
     ${from === (span.from ?? null) && to === (span.to ?? null) && html`aria-current="true"`}>${text}</a>`)}`;
 }
 
@@ -356,9 +357,13 @@ export function show({ root, store, params, signal, write }) {
     tellError('');
     byId('fields').checked = showsFields;
     root.classList.toggle('shows-fields', showsFields);
-    redraw(root.querySelector('.presets'), presets(span));
+    drawPresets();
     byId('as-data').href = `v1/portfolio?${new URLSearchParams(Object.entries(span).filter(([, value]) => value))}`;
     ask();
+  }
+
+  function drawPresets() {
+    redraw(root.querySelector('.presets'), presets(span, byId('fields').checked ? { fields: 'shown' } : {}));
   }
 
   const state = (more) => Object.fromEntries(Object.entries({ ...span, ...more }).filter(([, value]) => value));
@@ -382,6 +387,7 @@ export function show({ root, store, params, signal, write }) {
   }, { signal });
   byId('fields').addEventListener('change', ({ target }) => {
     root.classList.toggle('shows-fields', target.checked);
+    drawPresets();
     write(state({ fields: target.checked && 'shown' }));
   }, { signal });
   content.addEventListener('click', ({ target }) => target.closest('[data-action="again"]') && ask(), { signal });
