@@ -26,7 +26,8 @@ class RequestKey:
     """What a request is repeated under.
 
     Attributes:
-        fingerprint: of address, query and body; the same key with another one is a mistake of the client's.
+        fingerprint: of address, query and body, and of whether half an answer will do; the same key with another one is
+            a mistake of the client's.
     """
 
     key: str
@@ -47,12 +48,21 @@ class RequestKey:
         """
         if kept.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused(
-                "This Idempotency-Key was used for a request with another body, address or query. Use a new key."
+                "This Idempotency-Key was used for another body, address, query or preference. Use a new key."
             )
         headers = _REPLAYED | {"X-Prediction-Id": kept.prediction_id}
         if kept.degraded is not None:
             headers["X-Degraded"] = kept.degraded
         return Response(kept.body, headers=headers, media_type="application/json")
+
+
+def is_lenient(request: Request) -> bool:
+    """Whether the client takes half an answer (RFC 7240)."""
+    values = values_of(request.scope, b"prefer")
+    if not values:
+        return False
+    preferences = ",".join(values).lower().replace(" ", "").replace('"', "")
+    return "handling=lenient" in preferences.replace(";", ",").split(",")
 
 
 def request_key(request: Request, body: bytes) -> RequestKey | None:
@@ -74,5 +84,5 @@ def request_key(request: Request, body: bytes) -> RequestKey | None:
     # Of whoever sends it: two clients that count from 1 know nothing of each other.
     if caller := request.scope.get("caller"):
         key = f"{caller}\n{key}"
-    address = f"{request.url.path}?{request.url.query}\n".encode()
+    address = f"{request.url.path}?{request.url.query}\n{'lenient' if is_lenient(request) else ''}".encode()
     return RequestKey(key, hashlib.sha256(address + body).digest())

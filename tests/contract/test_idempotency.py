@@ -133,6 +133,8 @@ def test_half_an_answer_is_repeated_as_such(client, clv):
     assert first.headers["X-Degraded"] == "clv"
     clv.infer = None
     assert told(client.post(ONE, json=a_customer(), headers=key() | LENIENT)) == told(first)
+    # Whoever wants a whole one has not asked the same.
+    assert client.post(ONE, json=a_customer(), headers=key()).json()["code"] == "idempotency_key_reused"
 
 
 def test_of_requests_with_one_key_at_once_all_get_the_reply_of_one(client, churn, stored):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from telelink_gateway.api_keys.keys import (
@@ -12,6 +13,7 @@ from telelink_gateway.api_keys.keys import (
     SCOPES,
     Keys,
     KeysFileError,
+    changing,
     new_key,
     read_keys,
     write_keys,
@@ -59,9 +61,10 @@ def main() -> int:
     """Carry out one command."""
     arguments = _arguments()
     command = {"create": _create, "list": _list, "revoke": _revoke}[arguments.command]
-    is_new = arguments.command == "create" and not arguments.file.exists()
     try:
-        command(arguments.file, {} if is_new else read_keys(arguments.file), arguments)
+        with nullcontext() if arguments.command == "list" else changing(arguments.file):
+            is_new = arguments.command == "create" and not arguments.file.exists()
+            command(arguments.file, {} if is_new else read_keys(arguments.file), arguments)
     except (KeysFileError, OSError, ValueError) as error:
         reason = (
             "the name may have letters, digits, spaces, '.', '_' and '-'" if isinstance(error, ValueError) else error

@@ -35,6 +35,7 @@ class Keyring:
         self._seen = self._state()
         self._keys: Keys = read_keys(path)
         self._looked_at = clock()
+        self._is_behind = False
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -58,14 +59,20 @@ class Keyring:
             return
         self._looked_at = now
         state = self._state()
-        if state == self._seen:
-            return
-        self._seen = state
+        has_changed, self._seen = state != self._seen, state
+        # What could not be read may be readable now, though nothing of it has changed.
+        if has_changed or self._is_behind:
+            self._read_again(is_first_try=has_changed)
+
+    def _read_again(self, *, is_first_try: bool) -> None:
         try:
             self._keys = read_keys(self._path)
         except KeysFileError as error:
-            log.error("API keys not read again, the old ones stay", reason=str(error), keys=len(self._keys))
+            self._is_behind = True
+            if is_first_try:
+                log.error("API keys not read again, the old ones stay", reason=str(error), keys=len(self._keys))
         else:
+            self._is_behind = False
             log.info("API keys read again", keys=len(self._keys))
 
     def _state(self) -> tuple[int, ...] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,13 +125,29 @@ def read_keys(path: Path) -> Keys:
     return keys
 
 
-def write_keys(path: Path, keys: Keys) -> None:
-    """Replace the file in one step; nobody but its owner may read it."""
-    content = _File(keys=_entries(keys)).model_dump_json(indent=2) + "\n"
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Nobody else changes the file meanwhile; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The folder, since the file itself is replaced.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def write_keys(path: Path, keys: Keys) -> None:
+    """Replace the file in one step; nobody but its owner, who stays the same, may read it."""
+    content = _File(keys=_entries(keys)).model_dump_json(indent=2) + "\n"
     part = path.with_name(f"{path.name}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # Who runs the command need not be who runs the gateway.
+        with suppress(FileNotFoundError, PermissionError):
+            before = path.stat()
+            os.fchown(descriptor, before.st_uid, before.st_gid)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

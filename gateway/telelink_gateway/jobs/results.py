@@ -43,7 +43,7 @@ def chosen_media_type(request: Request, offered: Iterable[str]) -> str:
     """
     offered = list(offered)
     likes: dict[str, float] = {}
-    for each in request.headers.get("accept", "*/*").lower().split(","):
+    for each in (request.headers.get("accept") or "*/*").lower().split(","):
         name, *parameters = (part.strip() for part in each.split(";"))
         quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
         likes[name] = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0

@@ -20,6 +20,16 @@ _CACHE_KIB: Final = 2_048
 _PAGE_BYTES: Final = 16 * 1024
 
 
+_Identity = tuple[int, int]
+
+
+def _identity(path: Path) -> _Identity | None:
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
 class SqliteJobStore(JobStore):
     """See `JobStore`. What is committed outlives the end of this process however that comes."""
 
@@ -29,6 +39,9 @@ class SqliteJobStore(JobStore):
         super().__init__()
         self._path = path
         self._connection: sqlite3.Connection
+        # Of the file, and of what SQLite keeps beside it.
+        self._identity: _Identity | None = None
+        self._beside: dict[Path, _Identity | None] = {}
 
     def open(self) -> None:
         """See `JobStore.open`."""
@@ -37,6 +50,7 @@ class SqliteJobStore(JobStore):
             self._connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
+            self._identity = _identity(self._path)
             try:
                 for name, value in (
                     ("page_size", _PAGE_BYTES),
@@ -50,7 +64,10 @@ class SqliteJobStore(JobStore):
                 ):
                     self._connection.execute(f"PRAGMA {name} = {value}")
                 self._prepare()
+                beside = (self._path.with_name(f"{self._path.name}-{ending}") for ending in ("wal", "shm"))
+                self._beside = {path: _identity(path) for path in beside}
             except BaseException:
+                self._identity = None
                 self._connection.close()
                 raise
         except (OSError, sqlite3.Error) as error:
@@ -74,8 +91,25 @@ class SqliteJobStore(JobStore):
             self._connection.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _at_the_file(self) -> Iterator[None]:
+        """What is open may have been removed or replaced: what it takes then would be gone with this process."""
         with self._lock:
+            if self._identity is None or _identity(self._path) != self._identity:
+                self._connection.close()
+                self._remove_orphans()
+                self.open()
+            yield
+
+    def _remove_orphans(self) -> None:
+        # SQLite would take the log of the file that was there for that of the one that is there now.
+        beside, self._beside = self._beside, {}
+        for path, identity in beside.items():
+            if identity is not None and _identity(path) == identity:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._at_the_file():
             self._execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -85,7 +119,7 @@ class SqliteJobStore(JobStore):
                 raise
 
     def _reading(self) -> AbstractContextManager[Any]:
-        return self._lock
+        return self._at_the_file()
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from telelink_gateway import predicting
 from telelink_gateway.history.store import HistoryRow
-from telelink_gateway.idempotency import MAX_LENGTH, RequestKey, request_key
+from telelink_gateway.idempotency import MAX_LENGTH, RequestKey, is_lenient, request_key
 from telelink_gateway.predicting import Outcome
 from telelink_gateway.resources import Resources, resources_of
 from telelink_gateway.unknown_fields import would_help
@@ -23,7 +23,6 @@ from telelink_gateway.wall_clock import now_ms
 from telelink_shared.customer import COLUMNS, Customer, Row
 from telelink_shared.problem import FieldError, InvalidInput, TooLarge
 from telelink_shared.reasons import GROUP_NAMES, RISK, VALUE, Effect, sentence
-from telelink_shared.web.headers import values_of
 from telelink_shared.web.json_body import Shape, read_body, validate_json
 from telelink_shared.web.json_reply import JsonReply
 from telelink_shared.web.openapi import json_body_of
@@ -129,15 +128,6 @@ def _includes(request: Request) -> frozenset[str]:
             f"Unknown value of 'include': {message}.", errors=[FieldError("", "unknown_include", message)]
         )
     return frozenset(asked)
-
-
-def is_lenient(request: Request) -> bool:
-    """Whether the client takes half an answer (RFC 7240)."""
-    values = values_of(request.scope, b"prefer")
-    if not values:
-        return False
-    preferences = ",".join(values).lower().replace(" ", "").replace('"', "")
-    return "handling=lenient" in preferences.replace(";", ",").split(",")
 
 
 def _model(answer: Answer | None, variant: str | None, row: Row) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError, to_json
 from starlette.responses import Response
 
 from telelink_gateway import predicting
+from telelink_gateway.idempotency import is_lenient
 from telelink_gateway.resources import resources_of
 from telelink_gateway.routes.predictions import (
     MAX_VALUES,
@@ -18,7 +19,6 @@ from telelink_gateway.routes.predictions import (
     RESPONSES,
     SINGLE_LIMIT_BYTES,
     PredictionReply,
-    is_lenient,
     n_members_of,
     shape,
 )

@@ -11,7 +11,7 @@ import pytest
 from support.servers import clean_environ
 from telelink_gateway.api_keys.guard import is_from_elsewhere, scope_needed, session_token
 from telelink_gateway.api_keys.keyring import LOOK_EVERY_S, Keyring
-from telelink_gateway.api_keys.keys import KeysFileError, new_key, read_keys, write_keys
+from telelink_gateway.api_keys.keys import KeysFileError, id_in, new_key, read_keys, write_keys
 from telelink_gateway.api_keys.sessions import LIFETIME_S, MOST, Sessions
 
 
@@ -105,6 +105,33 @@ def test_a_file_that_is_not_in_order_is_refused_without_a_word_of_it(file, conte
         Keyring(file)
     assert "canary" not in str(refused.value)
     assert str(file) in str(refused.value)
+
+
+def test_a_file_that_could_not_be_read_is_read_once_it_can_be_though_nothing_tells_that_it_has_changed(file):
+    clock = Clock()
+    text, key = new_key("crm", ["predict"])
+    written(file, key)
+    keyring = Keyring(file, clock)
+    written(file)
+    without = file.read_bytes()
+    file.write_bytes(b" " * len(without))
+    broken = file.stat()
+    clock.now += LOOK_EVERY_S
+    assert keyring.find(text.encode()) == key
+    file.write_bytes(without)
+    os.utime(file, ns=(broken.st_atime_ns, broken.st_mtime_ns))
+    clock.now += LOOK_EVERY_S
+    assert keyring.find(text.encode()) is None
+
+
+def test_commands_at_the_same_time_all_count(file):
+    command = [sys.executable, "-m", "telelink_gateway.api_keys", "--file", file, "create", "--scope", "predict"]
+    started = [
+        subprocess.Popen([*command, "--name", f"n{number}"], stdout=subprocess.PIPE, text=True) for number in range(6)
+    ]
+    texts = [process.communicate()[0].strip() for process in started]
+    assert {process.returncode for process in started} == {0}
+    assert {id_in(text.encode()) for text in texts} == set(read_keys(file))
 
 
 def test_a_file_that_is_not_there_is_refused(file):

@@ -30,6 +30,7 @@ from telelink_shared.bulk.table import Scored
 from telelink_shared.customer import PLAN_VALUES, STATES, Customer, row_of
 from telelink_shared.decision import Policy
 from telelink_shared.problem import NotAcceptable, RangeNotSatisfiable
+from telelink_shared.web.startup import StartupError
 
 
 def ndjson(customers):
@@ -174,6 +175,23 @@ def queued(store, number=0, **more):
 def claim(store, owner, *, at_ms, to_render=False):
     found = store.claim(owner, to_render=to_render, now_ms=at_ms, until_ms=at_ms + 100)
     return None if found is None else found.id
+
+
+def test_no_job_is_kept_in_a_file_that_was_removed_or_replaced(store, tmp_path):
+    lost = queued(store, 1)
+    for each in tmp_path.glob("jobs.db*"):
+        each.unlink()
+    assert store.find(lost) is None
+    kept = queued(store, 2)
+    with opened(tmp_path) as another:
+        assert another.find(kept) is not None
+    (tmp_path / "new").write_bytes(b"no database" * 1_000)
+    (tmp_path / "new").rename(tmp_path / "jobs.db")
+    for _ in range(2):
+        with pytest.raises(StartupError):
+            queued(store, 3)
+    (tmp_path / "jobs.db").unlink()
+    assert claim(store, "a", at_ms=0) is None
 
 
 def test_a_job_has_one_worker_until_its_lease_is_over(store):

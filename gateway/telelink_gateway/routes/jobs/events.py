@@ -13,6 +13,7 @@ from telelink_gateway.jobs.store import FINISHED, Job
 from telelink_gateway.resources import Resources, Uses
 from telelink_gateway.routes.jobs.lookup import RESPONSES, JobId, job_of
 from telelink_gateway.routes.jobs.replies import NO_STORE, reply_of
+from telelink_shared.problem import Problem
 from telelink_shared.web.health import Lifecycle
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -55,8 +56,7 @@ async def events(request: Request, uses: Uses, job_id: JobId) -> Response:
         return Response(status_code=204, headers=NO_STORE)
     with_room = uses.jobs.n_listeners < MOST_LISTENERS
     # Beyond that, one event, and when to ask again: what polling would be.
-    lifecycle = request.app.state.lifecycle
-    stream = _events(uses, job, seen, lifecycle) if with_room else _one_event(job)
+    stream = _events(request, uses, job, seen) if with_room else _one_event(job)
     # A proxy must hand on each event at once.
     headers = NO_STORE | {"X-Accel-Buffering": "no"}
     return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
@@ -76,15 +76,26 @@ async def _one_event(job: Job) -> AsyncIterator[bytes]:
     yield _event(job, retry_ms=5_000)
 
 
-async def _events(uses: Resources, job: Job, seen: str, lifecycle: Lifecycle) -> AsyncIterator[bytes]:
-    """Until the job has finished, or this process is about to stop: the client then asks another one for the rest."""
+def _may_go_on(request: Request, uses: Resources) -> bool:
+    """Not once the key was revoked, or whoever listens has signed out, nor when this process is about to stop."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    try:
+        if uses.access is not None:
+            uses.access.key_of("GET", dict(request.scope["headers"]))
+    except Problem:
+        return False
+    return lifecycle.is_ready
+
+
+async def _events(request: Request, uses: Resources, job: Job, seen: str) -> AsyncIterator[bytes]:
+    """Until the job has finished, or nothing more may be told: the client then asks again, perhaps another process."""
     loop = asyncio.get_running_loop()
     with uses.jobs.listening():
         said_at = loop.time()
         # The head of the reply goes out with this.
         yield b": hello\n\n"
         found: Job | None = job
-        while found is not None and lifecycle.is_ready:
+        while found is not None and _may_go_on(request, uses):
             if seen != str(found.revision):
                 seen, said_at = str(found.revision), loop.time()
                 yield _event(found)
