@@ -22,6 +22,7 @@ from support.jobs import (
     some_with_faults,
 )
 from support.servers import wait_until
+from support.stub_model import column_of
 from telelink_gateway.jobs import results
 from telelink_shared.bulk.table import OURS
 
@@ -171,6 +172,32 @@ def test_every_format_says_the_same(client, done):
         assert ["" if value is None else str(value) for value in table.column(name).to_pylist()] == of_csv
         of_json = [json.loads(line)[name] for line in objects]
         assert ["" if value is None else str(value) for value in of_json] == of_csv
+
+
+def test_a_file_as_a_spanish_spreadsheet_writes_it_is_told_as_one_with_points(client, churn):
+    minutes = ["180,5", "0,25", "99.5", "1.234,5", "1,5"]
+    rows = [a_customer(totalDayMinutes=said, totalDayCalls=80 + number) for number, said in enumerate(minutes)]
+    asked = []
+    valid = churn.infer
+    churn.infer = lambda request: asked.extend(column_of(request, "total_day_minutes")) or valid(request)
+    try:
+        body = b"\xef\xbb\xbf" + csv_of(rows, delimiter=";").replace(b"\n", b"\r\n")
+        job, address = finished(client, send(client, body))
+    finally:
+        churn.infer = valid
+    assert (job["state"], job["rows_done"], job["rows_failed"]) == ("succeeded", 5, 1)
+    assert asked == [180.5, 0.25, 99.5, 1.5]
+    (error,) = client.get(f"{address}/errors").json()["errors"]
+    assert (error["line"], error["field"], error["reason"]) == (5, "totalDayMinutes", "must be a number")
+    result = client.get(f"{address}/result").content
+    for original, line in zip(body.splitlines(), result.splitlines(), strict=True):
+        assert line.startswith(original + b";")
+    told = list(csv.DictReader(io.StringIO(result.decode("utf-8-sig")), delimiter=";"))
+    assert [row["churn_probability"] for row in told] == ["0.08", "0.081", "0.082", "", "0.084"]
+    page = client.get(f"{address}/rows").json()["rows"]
+    assert {row["customer"]["totalDayMinutes"] for row in page} == {*minutes} - {"1.234,5"}
+    objects = client.get(f"{address}/result", headers={"Accept": NDJSON}).text.splitlines()
+    assert [json.loads(line)["totalDayMinutes"] for line in objects] == minutes
 
 
 def test_a_form_that_there_is_not_is_refused(client, done):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from telelink_shared.bulk.cells import NUMBER
+from telelink_shared.bulk.cells import number_of
 from telelink_shared.bulk.table import ABSENT, CAMEL, CUSTOMER_ID, Checked, Chunk, Fault, Layout
 from telelink_shared.customer import CATEGORIES, COLUMNS, LIMITS, USAGE, Customer, Limits, UnknownSpelling, row_of
 from telelink_shared.field_errors import field_error
@@ -38,7 +38,7 @@ class Checker:
         self._layout = layout
         self._is_text = is_text
         self._cells = {
-            column: _Cells(LIMITS[column], is_optional=column in _OPTIONAL)
+            column: _Cells(LIMITS[column], is_optional=column in _OPTIONAL, decimal_comma=layout.decimal_comma)
             for column in layout.positions
             if column in LIMITS
         }
@@ -88,8 +88,10 @@ class Checker:
     def _customer(self, chunk: Chunk, row: int) -> Customer | Sequence[Fault]:
         values = {column: chunk.columns[position][row] for column, position in self._layout.positions.items()}
         if self._is_text:
+            decimal_comma = self._layout.decimal_comma
             values = {
-                column: _number(value) if column in LIMITS else value or ABSENT for column, value in values.items()
+                column: _number(value, decimal_comma=decimal_comma) if column in LIMITS else value or ABSENT
+                for column, value in values.items()
             }
         fields = {CAMEL[column]: value for column, value in values.items() if value is not ABSENT}
         try:
@@ -100,24 +102,26 @@ class Checker:
             return [Fault(line, each.pointer.removeprefix("/"), each.code, each.message) for each in found]
 
 
-def _number(text: str) -> Any:
+def _number(text: str, *, decimal_comma: bool) -> Any:
     """What a cell of a CSV file says; text that is no number stays, for `Customer` to refuse."""
     text = text.strip()
     if not text:
         return ABSENT
-    return float(text) if NUMBER.fullmatch(text) else text
+    number = number_of(text, decimal_comma=decimal_comma)
+    return text if number is None else number
 
 
 class _Cells(dict[str, float | None]):
     """A column of numbers: what each text in it stands for, None where that is not surely valid."""
 
-    def __init__(self, limits: Limits, *, is_optional: bool) -> None:
+    def __init__(self, limits: Limits, *, is_optional: bool, decimal_comma: bool) -> None:
         super().__init__()
         self._limits = limits
         self._is_optional = is_optional
+        self._decimal_comma = decimal_comma
 
     def __missing__(self, text: str) -> float | None:
-        number = _number(text)
+        number = _number(text, decimal_comma=self._decimal_comma)
         value: float | None = None
         if number is ABSENT:
             value = nan if self._is_optional else None
@@ -133,8 +137,11 @@ class _Cells(dict[str, float | None]):
             everything = "".join(texts)
             # `float` also takes digits of other scripts and underscores.
             if everything.isascii() and "_" not in everything:
+                plain: Iterable[str] = texts
+                if self._decimal_comma and "," in everything:
+                    plain = (text.replace(",", ".") for text in texts)
                 try:
-                    numbers = list(map(float, texts))
+                    numbers = list(map(float, plain))
                 except ValueError:
                     pass
                 else:

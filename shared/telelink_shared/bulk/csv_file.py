@@ -1,6 +1,9 @@
 """CSV: with a byte order mark or without, lines ended by CR LF or LF, parted by commas, semicolons or tabs, and quoted.
 
 A row of the result is the row of the file as it stands there, with our columns behind it.
+
+Where semicolons part the cells, as of spreadsheets whose language has decimal commas, a comma in a number is its
+decimal point. Our own columns have points in every file.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import BinaryIO, ClassVar, Final
 
@@ -87,7 +91,8 @@ class CsvSource:
             headers = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter))
         except csv.Error as error:
             raise BadFile("no_header", "The file does not begin with a row of column names.") from error
-        self.layout = layout_of([header.strip() for header in headers], mapping)
+        names = [header.strip() for header in headers]
+        self.layout = layout_of(names, mapping, decimal_comma=self.delimiter == ";")
         self._begin = Position(0, len(head), head.count(b"\n") + 1)
 
     def chunks(self, n_rows: int, start: Position | None = None) -> Iterator[Chunk]:
@@ -211,6 +216,7 @@ class CsvResult:
         self._end = end_of_line
         self._has_mark = has_mark
         self._quoted = re.compile(f'[{re.escape(delimiter)}"\r\n]')
+        self._harmless = partial(harmless, decimal_comma=True) if layout.decimal_comma else harmless
         self._as_they_stand = False
 
     @classmethod
@@ -260,14 +266,14 @@ class CsvResult:
     def _theirs(self, chunk: Chunk, checked: Checked) -> Sequence[str]:
         kept = [chunk.columns[position] for position in self._layout.kept]
         if not self._as_they_stand:
-            columns = [list(map(harmless, map(text_of, values))) for values in kept]
+            columns = [list(map(self._harmless, map(text_of, values))) for values in kept]
             return list(map(self._row, zip(*columns, strict=True)))
         changed = self._may_be_formulas(chunk) | checked.faults.keys()
         if not changed:
             return chunk.records
         records = list(chunk.records)
         for row in changed:
-            records[row] = self._row(harmless(values[row]) for values in kept)
+            records[row] = self._row(self._harmless(values[row]) for values in kept)
         return records
 
     def _may_be_formulas(self, chunk: Chunk) -> set[int]:
@@ -279,7 +285,7 @@ class CsvResult:
             for values in others
             if FORMULAS.search("\n".join(values))
             for row, value in enumerate(values)
-            if value != harmless(value)
+            if value != self._harmless(value)
         }
 
     def _row(self, cells: Iterable[str]) -> str:

@@ -103,11 +103,13 @@ class Layout:
         headers: as they stand in the file.
         kept: positions of those that go into the result.
         positions: of the fields that there are.
+        decimal_comma: whether a comma in a number, which is text there, is its decimal point.
     """
 
     headers: tuple[str, ...]
     kept: tuple[int, ...]
     positions: Mapping[str, int]
+    decimal_comma: bool = False
 
     @property
     def keeps_all(self) -> bool:
@@ -126,11 +128,14 @@ class Layout:
         return tuple(names)
 
 
-def layout_of(headers: Sequence[str], mapping: Mapping[str, str] | None = None) -> Layout:
+def layout_of(
+    headers: Sequence[str], mapping: Mapping[str, str] | None = None, *, decimal_comma: bool = False
+) -> Layout:
     """Which of these columns is what.
 
     Args:
         mapping: the field by header, for headers that are not known; a field may be spelled in any known way.
+        decimal_comma: see `Layout`.
 
     Raises:
         BadFile: a field that every customer needs is missing, one is given twice, there are too many columns, or the
@@ -161,7 +166,7 @@ def layout_of(headers: Sequence[str], mapping: Mapping[str, str] | None = None) 
         told = ", ".join(CAMEL[column] for column in missing)
         raise BadFile("column_missing", f"Columns are missing: {told}.", columns=missing)
     kept = tuple(position for position, header in enumerate(headers) if header not in OURS)
-    return Layout(tuple(headers), kept, positions)
+    return Layout(tuple(headers), kept, positions, decimal_comma)
 
 
 @dataclass(frozen=True)

@@ -159,11 +159,15 @@ _cells = st.sampled_from(
 )
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(sorted(CAMEL.values())), _cells, max_size=4), min_size=1, max_size=6))
+@pytest.mark.parametrize(("delimiter", "point"), [(",", "."), (";", "."), (";", ",")])
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(sorted(CAMEL.values())), _cells, max_size=4), min_size=1, max_size=6)
+)
 @settings(deadline=None, max_examples=100)
-def test_a_row_of_csv_is_checked_as_the_customer_that_it_says(rows):
+def test_a_row_of_csv_is_checked_as_the_customer_that_it_says(delimiter, point, rows):
     full = [{name: str(value) for name, value in EXAMPLE.items()} | row for row in rows]
-    found = [row for _, each in _scored(_csv(full), n_rows=4) for row in _in_bulk(each.checked)]
+    data = _csv(full, delimiter).replace(b".", point.encode())
+    found = [row for _, each in _scored(data, n_rows=4) for row in _in_bulk(each.checked)]
     said = [{name: _as_json(name, text) for name, text in row.items()} for row in full]
     assert found == [_single({name: value for name, value in row.items() if value is not None}) for row in said]
 
@@ -174,10 +178,45 @@ def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text):
     assert fault == (3, "totalDayMinutes", "float_type", "must be a number")
 
 
-def test_a_column_with_more_spellings_than_are_remembered_is_still_checked():
-    rows = [_rows(totalDayMinutes=number / 1_000) for number in range(20_500)]
+@pytest.mark.parametrize("text", ["1.234,5", "1,234.5", "1,2,3", ",", "-,", "1 234,5", "1_0,5"])
+def test_between_semicolons_a_number_has_no_more_than_a_decimal_comma(text):
+    (fault,) = _faults(_csv([_rows(), _rows(totalDayMinutes=text), _rows(totalDayMinutes="180,5")], ";"))
+    assert fault == (3, "totalDayMinutes", "float_type", "must be a number")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_comma_is_a_decimal_point_nowhere_else(delimiter):
+    assert [fault.line for fault in _faults(_csv([_rows(), _rows(totalDayMinutes="180,5")], delimiter))] == [3]
+
+
+def test_a_file_with_decimal_commas_gets_the_answers_of_the_same_with_points_behind_its_own_text():
+    usage = [0.5, 180.25, 1e-3, ".5", "7.", 12, "", 99.75, 50_000.5]
+    rows = [_rows(note=f"a{number}", totalDayMinutes=minutes) for number, minutes in enumerate(usage)]
+    rows[7]["note"] = '"quoted"; and with\nan end of line'
+    points = _csv(rows, ";")
+    commas = points.replace(b".", b",")
+    told_of_points, told = (
+        list(csv.DictReader(io.StringIO(_result(data).decode(), newline=""), delimiter=";"))
+        for data in (points, commas)
+    )
+    assert [row["totalDayMinutes"] for row in told] == [str(minutes).replace(".", ",") for minutes in usage]
+    assert [[row[name] for name in OURS] for row in told] == [[row[name] for name in OURS] for row in told_of_points]
+    assert [row["churn_probability"] for row in told] == ["0.0128"] * 8 + [""]
+    assert [fault[:2] for fault in _faults(commas)] == [(11, "totalDayMinutes")]
+    numbers = [number for _, each in _scored(commas) for number in each.checked.numbers["total_day_minutes"]]
+    assert str(numbers) == "[0.5, 180.25, 0.001, 0.5, 7.0, 12.0, nan, 99.75]"
+
+
+@pytest.mark.parametrize(("delimiter", "point"), [(",", "."), (";", "."), (";", ",")])
+def test_a_column_with_more_spellings_than_are_remembered_is_still_checked(delimiter, point):
+    rows = [_rows(totalDayMinutes=str(number / 1_000).replace(".", point)) for number in range(20_500)]
     rows[20_400]["totalDayMinutes"] = "nan"
-    assert [fault[:2] for fault in _faults(_csv(rows), n_rows=1_000)] == [(20_402, "totalDayMinutes")]
+    rows[20_450]["totalDayMinutes"] = "1.234,5"
+    scored = [each for _, each in _scored(_csv(rows, delimiter), n_rows=1_000)]
+    faults = [fault[:2] for each in scored for found in each.checked.faults.values() for fault in found]
+    assert faults == [(20_402, "totalDayMinutes"), (20_452, "totalDayMinutes")]
+    numbers = [number for each in scored for number in each.checked.numbers["total_day_minutes"]]
+    assert numbers == [number / 1_000 for number in range(20_500) if number not in (20_400, 20_450)]
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1e7))
@@ -364,6 +403,13 @@ def test_a_file_of_another_kind_says_so(format):
 def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text):
     result = _result(_csv([_rows(note="fine"), _rows(note=text), _rows(note="-12.5")]))
     assert [row["note"] for row in csv.DictReader(io.StringIO(result.decode()))] == ["fine", f"'{text}", "-12.5"]
+
+
+@pytest.mark.parametrize(("delimiter", "expected"), [(",", "'-12,5"), (";", "-12,5")])
+def test_a_negative_number_is_no_formula_where_it_is_one(delimiter, expected):
+    result = _result(_csv([_rows(note="-12,5"), _rows(note="=1,5"), _rows(note="-1,2,3", state="XX")], delimiter))
+    read = csv.DictReader(io.StringIO(result.decode()), delimiter=delimiter)
+    assert [row["note"] for row in read] == [expected, "'=1,5", "'-1,2,3"]
 
 
 def test_columns_of_an_earlier_result_give_way_to_the_new_ones():

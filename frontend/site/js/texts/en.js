@@ -211,7 +211,7 @@ export default {
   'customers.title': 'A list of customers',
   'customers.text': 'Give a file of customers and get it back with risk, value and advice for each, the largest value at risk first.',
   'file.drop': 'Drop a file of customers here',
-  'file.kinds': 'CSV with a header row; NDJSON and Parquet too. One customer a row.',
+  'file.kinds': 'CSV with a header row, also with semicolons and decimal commas; NDJSON and Parquet too. One customer a row.',
   'file.choose': 'Choose a file',
   'file.try-sample': 'Try it with a sample',
   'file.sample-is': '300 made-up customers, three of them with mistakes on purpose.',

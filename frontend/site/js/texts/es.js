@@ -212,7 +212,7 @@ export default {
   'customers.title': 'Una lista de clientes',
   'customers.text': 'Entregue un archivo de clientes y recíbalo con riesgo, valor y consejo para cada uno, primero el mayor valor en riesgo.',
   'file.drop': 'Suelte aquí un archivo de clientes',
-  'file.kinds': 'CSV con fila de encabezado; también NDJSON y Parquet. Un cliente por fila.',
+  'file.kinds': 'CSV con fila de encabezado, también separado por punto y coma y con coma decimal; además, NDJSON y Parquet. Un cliente por fila.',
   'file.choose': 'Elegir un archivo',
   'file.try-sample': 'Probar con una muestra',
   'file.sample-is': '300 clientes inventados, tres de ellos con errores a propósito.',
