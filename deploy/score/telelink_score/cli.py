@@ -200,15 +200,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 when done, 1 with the reason when a file, a model or the disk is at fault."""
+    """Run the command line: 0 when done, 1 when a file, a model or the disk is at fault, 2 for a mistake in it."""
     arguments = _parser().parse_args(argv)
+    code = 1
     try:
         arguments.run(arguments)
     except BadFile as error:
         reason = _explained(error)
     except BrokenProcessPool:
         reason = "a process was ended from outside, perhaps for want of memory: try fewer with --jobs"
-    except (ArtifactError, ClusterError, GatewayError, OSError, UnknownFormat, UsageError) as error:
+    except UsageError as error:
+        reason, code = str(error), 2
+    except (ArtifactError, ClusterError, GatewayError, OSError, UnknownFormat) as error:
         reason = str(error)
     except KeyboardInterrupt:
         print("telelink: interrupted; no result was written half", file=sys.stderr)
@@ -216,4 +219,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return 0
     print(f"telelink: {reason}", file=sys.stderr)
-    return 1
+    return code

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from telelink_score.errors import GatewayError
 from telelink_score.files import Pair
-from telelink_score.scoring import Outcome, whole_file, write_faults
+from telelink_score.scoring import Outcome, write_faults
+from telelink_score.whole import mode_of, whole_file
 from telelink_shared.bulk.summary import Group, Summary
 from telelink_shared.bulk.table import MEDIA_TYPES, Fault
 
@@ -90,6 +91,7 @@ class RemoteScoring:
         result = pair.result
         self._state_path = result.with_name(f".{result.name}.job")
         self._partial = result.with_name(f".{result.name}.part")
+        self._mode = mode_of(result)
         seen = pair.customers.stat()
         about = {
             "gateway": gateway.url,
@@ -146,6 +148,8 @@ class RemoteScoring:
             if not keep_job:
                 with suppress(httpx.TransportError):  # then its age removes it
                     self._http.delete(job)
+        if self._mode is not None:
+            self._partial.chmod(self._mode)
         self._partial.replace(self._pair.result)
         self._state_path.unlink(missing_ok=True)
         return outcome
@@ -213,6 +217,9 @@ class RemoteScoring:
             done = have if is_rest else 0
             total = None if length is None else done + length
             with self._partial.open("ab" if is_rest else "wb") as file:
+                if self._mode is not None:
+                    # At once, yet so that another run can go on with it.
+                    self._partial.chmod(self._mode | 0o600)
                 for block in reply.iter_raw():
                     file.write(block)
                     done += len(block)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import multiprocessing
-import os
-import secrets
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from telelink_score.models import Models, load_models
 from telelink_score.parts import Part, PartedFile, open_parted
+from telelink_score.whole import whole_file
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.files import text_result
 from telelink_shared.bulk.summary import Summary
@@ -169,24 +167,6 @@ def _in_processes(task: Task, parts: Iterator[Part], n_processes: int) -> Iterat
             waiting.extend(pool.submit(_score, part) for part in islice(parts, 1))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block ends well, and not at all otherwise."""
-    # By chance, not by the number of the process: on several machines that may be the same.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        # What others have left who were killed at the same work.
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
-            left.unlink(missing_ok=True)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def score_file(

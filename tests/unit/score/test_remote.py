@@ -110,6 +110,16 @@ def test_result_and_errors_are_there_and_nothing_else_is(pair, tmp_path):
     assert gateway.removed == ["/v1/jobs/0"]
 
 
+def test_a_result_keeps_the_mode_of_the_one_of_before(pair, tmp_path):
+    (tmp_path / "out.csv").write_text("of before")
+    (tmp_path / "out.csv").chmod(0o440)
+    with pytest.raises(KeyboardInterrupt):
+        run(FakeGateway(result=[broken_off(), KeyboardInterrupt()]), pair)
+    run(FakeGateway(), pair)
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o440
+
+
 def test_a_job_may_be_left_there(pair):
     gateway = FakeGateway()
     run(gateway, pair, keep_job=True)
