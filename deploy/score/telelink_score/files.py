@@ -39,6 +39,8 @@ def pairs_of(customers: str, out: Path, errors: Path | None, *, into: Format | N
         UnknownFormat: a name does not say what it holds.
         FileNotFoundError: there is no such file.
     """
+    if not customers:
+        raise UsageError("name a file of customers, or a folder")
     path = Path(customers)
     if path.is_file():
         pairs = [Pair(path, format_of(path), out, into or format_of(out), errors)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, FiniteFloat, NonNegativeInt, ValidationError
 
 from telelink_score.errors import GatewayError
 from telelink_score.files import Pair
@@ -25,6 +25,7 @@ from telelink_shared.bulk.summary import Group, Summary
 from telelink_shared.bulk.table import MEDIA_TYPES, Fault
 
 Answer = TypeVar("Answer")
+Reply = TypeVar("Reply", bound=BaseModel)
 
 _MEDIA_TYPE_OF: Final = {format: media_type for media_type, format in MEDIA_TYPES.items()}
 _BLOCK_BYTES: Final = 256 * 1024
@@ -33,6 +34,7 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 # A gateway that is replaced or restarted is back within that.
 _PATIENCE_S: Final = 120.0
 _ERRORS_PER_PAGE: Final = 1_000
+_MOST_JOBS: Final = 3
 
 
 class Told(Protocol):
@@ -71,6 +73,37 @@ class _Kept(BaseModel):
     etag: str | None = None
 
 
+class _Job(BaseModel):
+    state: str
+    rows_done: int = 0
+    failure: str | None = None
+
+
+class _Errors(BaseModel):
+    total: int
+    errors: list[Fault]
+
+
+class _GroupTold(BaseModel):
+    customers: int
+    high_risk_customers: int
+    value_at_risk: FiniteFloat
+
+
+class _SummaryTold(BaseModel):
+    customers: NonNegativeInt
+    failed: NonNegativeInt
+    tiers: dict[str, _GroupTold]
+    states: dict[str, _GroupTold]
+
+
+class _NotUnderstood(GatewayError):
+    """What answers is no gateway of ours."""
+
+    def __init__(self, reason: str = "it does not answer as a gateway does: is the address right?") -> None:
+        super().__init__(reason)
+
+
 class RemoteScoring:
     """The scoring of one file by a gateway."""
 
@@ -86,6 +119,7 @@ class RemoteScoring:
         self._pair = pair
         self._mapping = mapping
         self._told = told
+        self._url = gateway.url.rstrip("/")
         headers = {} if gateway.key is None else {"Authorization": f"Bearer {gateway.key}"}
         self._http = httpx.Client(base_url=gateway.url, headers=headers, timeout=_TIMEOUT, transport=transport)
         result = pair.result
@@ -125,8 +159,17 @@ class RemoteScoring:
         Raises:
             GatewayError, OSError
         """
+        try:
+            return self._run(keep_job=keep_job)
+        except (_NotUnderstood, httpx.InvalidURL) as error:
+            # A job that it made up must not be gone on with.
+            self._forget()
+            raise error if isinstance(error, _NotUnderstood) else _NotUnderstood() from error
+
+    def _run(self, *, keep_job: bool) -> Outcome:
         with self._http:
-            while True:
+            # A job may be gone, and one that was begun in its place; not each of them.
+            for _ in range(_MOST_JOBS):
                 if self._kept.job is None:
                     self._keep()
                     self._keep(job=_patiently(self._send))
@@ -137,9 +180,11 @@ class RemoteScoring:
                     break
                 # It was removed meanwhile, or has reached its age: from the beginning, under another key.
                 self._keep(job=None, key=str(uuid.uuid4()), etag=None)
-            if reply["state"] != "succeeded":
+            else:
+                raise _NotUnderstood
+            if reply.state != "succeeded":
                 self._forget()
-                raise GatewayError(reply["failure"] or f"the job was {reply['state']}")
+                raise GatewayError(reply.failure or f"the job was {reply.state}")
             _patiently(lambda: self._fetch(job))
             outcome = _patiently(lambda: self._outcome(job))
             if self._pair.errors is not None:
@@ -182,24 +227,27 @@ class RemoteScoring:
             },
         )
         _must_be(reply, 202)
-        return str(reply.headers["location"])
+        address = reply.headers.get("location", "")
+        # Nowhere else: the API key goes there.
+        if not address.startswith(("/", f"{self._url}/")):
+            raise _NotUnderstood
+        return str(address)
 
-    def _waited_for(self, job: str) -> dict[str, Any] | None:
+    def _waited_for(self, job: str) -> _Job | None:
         """The job when it has ended; None where there is none any more."""
         while True:
             reply = _patiently(lambda: self._look(job))
-            if reply is None or reply["state"] not in ("queued", "running"):
+            if reply is None or reply.state not in ("queued", "running"):
                 return reply
-            self._told("scored", reply["rows_done"], None)
+            self._told("scored", reply.rows_done, None)
             time.sleep(_LOOK_S)
 
-    def _look(self, job: str) -> dict[str, Any] | None:
+    def _look(self, job: str) -> _Job | None:
         reply = self._http.get(job)
         if reply.status_code in (404, 410):
             return None
         _must_be(reply, 200)
-        found: dict[str, Any] = reply.json()
-        return found
+        return _understood(reply, _Job)
 
     def _fetch(self, job: str) -> None:
         """The result, from where it broke off."""
@@ -234,29 +282,37 @@ class RemoteScoring:
             while offset < total:
                 reply = self._http.get(f"{job}/errors", params={"offset": offset, "limit": _ERRORS_PER_PAGE})
                 _must_be(reply, 200)
-                total, page = reply.json()["total"], reply.json()["errors"]
+                found = _understood(reply, _Errors)
+                total, page = found.total, found.errors
                 if total and not page:
                     raise GatewayError("the gateway tells of fewer errors than it says there are")
-                write_faults(file, (Fault(**each) for each in page))
+                write_faults(file, page)
                 offset += len(page)
 
     def _outcome(self, job: str) -> Outcome:
         reply = self._http.get(f"{job}/summary")
         _must_be(reply, 200)
-        found = reply.json()
+        found = _understood(reply, _SummaryTold)
         return Outcome(
-            n_rows=found["customers"] + found["failed"],
-            n_failed=found["failed"],
-            summary=Summary(tiers=_groups(found["tiers"]), states=_groups(found["states"])),
+            n_rows=found.customers + found.failed,
+            n_failed=found.failed,
+            summary=Summary(tiers=_groups(found.tiers), states=_groups(found.states)),
         )
 
 
-def _groups(found: dict[str, Any]) -> dict[str, Group]:
+def _understood(reply: httpx.Response, form: type[Reply]) -> Reply:
+    try:
+        return form.model_validate_json(reply.content)
+    except ValidationError as error:
+        raise _NotUnderstood from error
+
+
+def _groups(found: dict[str, _GroupTold]) -> dict[str, Group]:
     return {
         name: Group(
-            customers=each["customers"],
-            high_risk_customers=each["high_risk_customers"],
-            value_at_risk_cents=round(each["value_at_risk"] * 100),
+            customers=each.customers,
+            high_risk_customers=each.high_risk_customers,
+            value_at_risk_cents=round(each.value_at_risk * 100),
         )
         for name, each in found.items()
     }
@@ -279,17 +335,20 @@ def _must_be(reply: httpx.Response, *statuses: int) -> None:
     if reply.status_code in statuses:
         return
     reply.read()
+    is_ours = True
     try:
         problem = reply.json()
         reasons = [str(problem["detail"])]
         reasons += [f"{each['pointer']} {each['message']}".strip() for each in problem.get("errors", ())]
     except (ValueError, KeyError, TypeError):
-        problem, reasons = {}, [f"it answered {reply.status_code}"]
+        problem, reasons, is_ours = {}, [f"it answered {reply.status_code}"], False
     reason = "; ".join(reasons)
     # The file that this command has begun to send, and broke off, is still on its way out over there.
     if reply.status_code in (429, 502, 503, 504) or problem.get("code") == "conflict":
         after = reply.headers.get("retry-after", "1")
         raise _NotNow(reason, float(after) if after.isdecimal() else 1.0)
+    if not is_ours and reply.status_code < 500:
+        raise _NotUnderstood(reason)
     raise GatewayError(reason)
 
 

@@ -12,8 +12,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from telelink_score.models import Models, load_models
 from telelink_score.parts import Part, PartedFile, open_parted
@@ -23,6 +24,8 @@ from telelink_shared.bulk.files import text_result
 from telelink_shared.bulk.summary import Summary
 from telelink_shared.bulk.table import Fault, Format, Position, Scored, Source
 from telelink_shared.decision import Policy
+
+Answer = TypeVar("Answer")
 
 # Of parts that are scored or wait to be written, for each process: what bounds the memory.
 _PARTS_AHEAD: Final = 3
@@ -158,13 +161,15 @@ def _score(part: Part) -> Piece:
 
 def _in_processes(task: Task, parts: Iterator[Part], n_processes: int) -> Iterator[Piece]:
     """Scored parts in their order; never more than a few of them are there at once."""
+    # What is wrong with the models is told here: a process that cannot begin tells nobody why.
+    load_models(task.churn_models, task.clv_models, task.policy)
     pool = _pool(n_processes, _begin, task)
     waiting: deque[Future[Piece]] = deque()
     try:
-        waiting.extend(pool.submit(_score, part) for part in islice(parts, n_processes * _PARTS_AHEAD))
+        waiting.extend(_submit(pool, _score, part) for part in islice(parts, n_processes * _PARTS_AHEAD))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(pool.submit(_score, part) for part in islice(parts, 1))
+            waiting.extend(_submit(pool, _score, part) for part in islice(parts, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -216,7 +221,7 @@ def score_files(tasks: Sequence[tuple[Task, Path, Path | None]], *, n_processes:
     """
     pool = _pool(min(n_processes, len(tasks)), _ignore_interrupts)
     try:
-        futures = [pool.submit(score_file, *task) for task in tasks]
+        futures = [_submit(pool, score_file, *task) for task in tasks]
         for future in futures:
             yield future.result()
     finally:
@@ -226,6 +231,17 @@ def score_files(tasks: Sequence[tuple[Task, Path, Path | None]], *, n_processes:
 def _pool(n_processes: int, begin: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(n_processes, mp_context=context, initializer=begin, initargs=arguments)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
+    """Give a process work. One that is started for it never hears Ctrl-C, not even before its first line."""
+    # By itself it would lift the block again, were it started by the pool.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, *arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _parts_apart(task: Task) -> Iterator[Part]:

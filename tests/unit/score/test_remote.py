@@ -215,6 +215,36 @@ def test_a_refusal_is_told_in_the_gateways_words(reply, reason, pair):
     assert str(error.value) == reason
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"POST": httpx.Response(202, text="<html>")},
+        {"POST": httpx.Response(202, headers={"location": "http://["})},
+        {"POST": httpx.Response(202, headers={"location": "https://elsewhere/v1/jobs/0"})},
+        {"POST": httpx.Response(302, headers={"location": "/login"})},
+        {"0": httpx.Response(200, text="<html>")},
+        {"0": httpx.Response(200, json=["succeeded"])},
+        {"0": httpx.Response(302, headers={"location": "/login"})},
+        {"summary": httpx.Response(200, json={"customers": 2})},
+        {"errors": httpx.Response(200, content=b"\xff")},
+    ],
+    ids=str,
+)
+def test_what_is_no_gateway_is_told_and_is_not_gone_on_with(fault, pair, tmp_path):
+    gateway = FakeGateway(**{step: [reply] for step, reply in fault.items()})
+    with pytest.raises(GatewayError, match=r"does not answer as a gateway|it answered 302"):
+        run(gateway, pair)
+    assert [each.name for each in tmp_path.iterdir()] == ["c.csv"]
+    run(gateway, pair)
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+
+
+def test_a_gateway_that_loses_each_job_is_given_up(pair):
+    gateway = FakeGateway(**{str(number): [httpx.Response(404, json={"detail": "gone"})] for number in range(9)})
+    with pytest.raises(GatewayError, match="does not answer as a gateway"):
+        run(gateway, pair)
+
+
 def test_a_job_that_failed_says_why_and_is_forgotten(pair, tmp_path):
     failed = httpx.Response(200, json={"state": "failed", "rows_done": 0, "failure": "A line is too long."})
     gateway = FakeGateway(**{"0": [failed]})

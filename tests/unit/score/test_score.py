@@ -241,6 +241,9 @@ def test_a_file_that_breaks_off_leaves_the_result_of_before(tmp_path):
         (("many", "--out", "new", "--format", "csv"), "a.csv: two results would have this name", 2),
         (("many", "--out", "new", "--errors", "bad"), "a.csv: two results would have this name", 2),
         (("many/*.csv", "--out", "new", "--errors", "many"), "a.csv: is a file of customers", 2),
+        (("", "--out", "o.csv"), "name a file of customers", 2),
+        (("c.csv", "--out", "o.csv", "--gateway", "http://x", "--key-file", "key"), "key: holds no API key", 2),
+        (("c.csv", "--out", "o.csv", "--gateway", "http://x", "--high-value-usd", "0"), "by its own models", 2),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments, reason, code, tmp_path, monkeypatch, capsys):
@@ -251,6 +254,7 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments, reason, code, tmp_pa
     (tmp_path / "null.csv").symlink_to("/dev/null")
     (tmp_path / "round.csv").symlink_to("round.csv")
     os.mkfifo("pipe.csv")
+    (tmp_path / "key").write_bytes(b"caf\xe9")
     for name in ("sub", "many"):
         (tmp_path / name).mkdir()
     for name in ("a.csv", "a.ndjson"):
@@ -264,6 +268,36 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments, reason, code, tmp_pa
     assert [(each, seen.st_ino) for each, seen in after.items()] == [
         (each, seen.st_ino) for each, seen in before.items()
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("--high-value-usd", usd) for usd in ("nan", "inf", "-1")),
+        ("--top-value-usd", "nan"),
+        *(("--gateway", url) for url in ("", "http://[", "localhost:8000", "http://", "http://x:y", "ftp://x")),
+    ],
+    ids=" ".join,
+)
+def test_values_that_cannot_be_are_refused_at_once(arguments, tmp_path, capsys):
+    path = write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(path), "--out", str(tmp_path / "out.csv"), *arguments])
+    assert ended.value.code == 2
+    assert f"argument {arguments[0]}: invalid" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["c.csv"]
+
+
+def test_several_processes_tell_the_reason_that_one_tells(tmp_path, capfd):
+    path = write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
+    arguments = ["score", str(path), "--out", str(tmp_path / "out.csv"), "--models", "/nonexist", "/nonexist"]
+    said = []
+    for n_processes in ("1", "2"):
+        assert main([*arguments, "--quiet", "--jobs", n_processes]) == 1
+        said.append(capfd.readouterr().err)
+    assert said[0] == said[1]
+    assert said[0].startswith("telelink: no version of model 'churn' in /nonexist")
+    assert said[0].count("\n") == 1
 
 
 def test_a_link_is_written_through_and_the_files_mode_is_kept(tmp_path):
