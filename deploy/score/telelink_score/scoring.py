@@ -6,10 +6,11 @@ import csv
 import io
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import resource_tracker
@@ -233,15 +234,35 @@ def _pool(n_processes: int, begin: Callable[..., object], *arguments: object) ->
     return ProcessPoolExecutor(n_processes, mp_context=context, initializer=begin, initargs=arguments)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
-    """Give a process work. One that is started for it never hears Ctrl-C, not even before its first line."""
-    # By itself it would lift the block again, were it started by the pool.
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Interrupts are heard when the block has ended; a process that is started in it never hears Ctrl-C.
+
+    Half started, or not yet at its first line, it would print a trace.
+    """
+    heard: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()  # no other may set handlers, or is interrupted
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: heard.append(number))
+        for number in ((signal.SIGINT, signal.SIGTERM) if is_main else ())
+    }
+    # It would lift the block again, were it started after.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # This is for the new process, which inherits it; here another thread may take the signal.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(function, *arguments)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
+    with _uninterrupted():
+        return pool.submit(function, *arguments)
 
 
 def _parts_apart(task: Task) -> Iterator[Part]:
