@@ -5,6 +5,7 @@ What has been done is kept beside the result, so that the same command given aga
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 import uuid
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel, FiniteFloat, NonNegativeInt, ValidationError
@@ -126,6 +127,7 @@ class RemoteScoring:
         self._state_path = result.with_name(f".{result.name}.job")
         self._partial = result.with_name(f".{result.name}.part")
         self._mode = mode_of(result)
+        self._lock = self._locked()
         seen = pair.customers.stat()
         about = {
             "gateway": gateway.url,
@@ -137,6 +139,27 @@ class RemoteScoring:
         }
         self._kept = self._read_kept(about)
 
+    def _locked(self) -> BinaryIO:
+        """What is fetched, locked: two commands would write into it by turns.
+
+        Raises:
+            BlockingIOError: another command is at work on this result.
+        """
+        while True:
+            file = self._partial.open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise BlockingIOError(f"{self._pair.result}: another command is at work on this result") from None
+            except OSError:  # a file system without locks
+                return file
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), self._partial.stat()):
+                    return file
+            # The other one has just ended, and made it the result.
+            file.close()
+
     def _read_kept(self, about: dict[str, Any]) -> _Kept:
         try:
             kept = _Kept.model_validate_json(self._state_path.read_bytes())
@@ -145,7 +168,7 @@ class RemoteScoring:
         except (OSError, ValidationError):
             pass
         # Of another file, gateway or format: it is of no use any more.
-        self._partial.unlink(missing_ok=True)
+        os.truncate(self._partial, 0)
         return _Kept(about=about, key=str(uuid.uuid4()))
 
     def _keep(self, **changes: str | None) -> None:
@@ -159,12 +182,13 @@ class RemoteScoring:
         Raises:
             GatewayError, OSError
         """
-        try:
-            return self._run(keep_job=keep_job)
-        except (_NotUnderstood, httpx.InvalidURL) as error:
-            # A job that it made up must not be gone on with.
-            self._forget()
-            raise error if isinstance(error, _NotUnderstood) else _NotUnderstood() from error
+        with self._lock:
+            try:
+                return self._run(keep_job=keep_job)
+            except (_NotUnderstood, httpx.InvalidURL) as error:
+                # A job that it made up must not be gone on with.
+                self._forget()
+                raise error if isinstance(error, _NotUnderstood) else _NotUnderstood() from error
 
     def _run(self, *, keep_job: bool) -> Outcome:
         with self._http:

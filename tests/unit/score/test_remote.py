@@ -120,6 +120,22 @@ def test_a_result_keeps_the_mode_of_the_one_of_before(pair, tmp_path):
     assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o440
 
 
+def test_a_second_command_on_the_same_result_does_not_disturb_the_first(pair, tmp_path):
+    gateway, refused = FakeGateway(), []
+
+    def meanwhile(request):
+        if request.url.path.endswith("/result"):
+            with pytest.raises(BlockingIOError, match="another command is at work on this result"):
+                run(FakeGateway(), pair, mapping={"Where": "state"})
+            refused.append(True)
+        return gateway(request)
+
+    run(meanwhile, pair)
+    assert refused == [True]
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.csv", "errors.csv", "out.csv"]
+
+
 def test_a_job_may_be_left_there(pair):
     gateway = FakeGateway()
     run(gateway, pair, keep_job=True)
