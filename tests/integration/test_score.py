@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -180,6 +181,39 @@ def test_an_interrupt_leaves_neither_half_a_result_nor_a_process(to_group, by, t
     assert said == "telelink: interrupted; no result was written half\n"
     assert list((tmp_path / "out").iterdir()) == []
     wait_until(lambda: not running_in(process.pid), what="all of its processes to end")
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05])
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+def test_an_interrupt_while_processes_start_is_one_line(is_folder, after_s, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.csv", "c.csv"):
+        write_population(tmp_path / "in" / name, 30_000, seed=1)
+    names = ("in", "out") if is_folder else ("in/a.csv", "out.csv")
+    process = subprocess.Popen(
+        command(tmp_path / names[0], "--out", tmp_path / names[1], "--jobs", "3"),
+        cwd=ROOT,
+        env=clean_environ(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        wait_until(
+            lambda: any("spawn_main" in each for each in running_in(process.pid)),
+            what="the first process",
+            timeout_s=60,
+        )
+        time.sleep(after_s)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 130
+    assert said == "telelink: interrupted; no result was written half\n"
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -75,6 +77,14 @@ def _n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _key_in(path: Path) -> str:
+    key = path.read_bytes().strip()
+    # What a header cannot carry; the key itself is not told.
+    if not key or not all(0x20 < byte < 0x7F for byte in key):
+        raise UsageError(f"{path}: holds no API key, which is one word of ASCII")
+    return key.decode("ascii")
+
+
 def _score_there(arguments: argparse.Namespace, pair: Pair) -> Outcome:
     from telelink_score.remote import Gateway, RemoteScoring
 
@@ -82,7 +92,7 @@ def _score_there(arguments: argparse.Namespace, pair: Pair) -> Outcome:
     # What is wrong with its columns is said at once, not after it was sent.
     with open_parted(pair.customers, pair.format, mapping):
         pass
-    key = None if arguments.key_file is None else arguments.key_file.read_text("utf-8").strip()
+    key = None if arguments.key_file is None else _key_in(arguments.key_file)
     progress: tqdm[NoReturn] | None = None
     shown = ""
 
@@ -105,7 +115,7 @@ def _score_there(arguments: argparse.Namespace, pair: Pair) -> Outcome:
 def _score(arguments: argparse.Namespace) -> None:
     pairs = pairs_of(arguments.customers, arguments.out, arguments.errors, into=arguments.format)
     if arguments.gateway is not None:
-        if arguments.dask or arguments.high_value_usd or arguments.top_value_usd:
+        if any(each is not None for each in (arguments.dask, arguments.high_value_usd, arguments.top_value_usd)):
             raise UsageError(
                 "the gateway scores by its own models and limits: leave out what is for scoring without it"
             )
@@ -154,6 +164,24 @@ def _positive(text: str) -> int:
     return number
 
 
+def _usd(text: str) -> float:
+    usd = float(text)
+    if not (math.isfinite(usd) and usd >= 0):
+        raise ValueError
+    return usd
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or " " in text:
+        raise ValueError
+    return text
+
+
+# What argparse calls them when a value is refused.
+_positive.__name__, _usd.__name__, _address.__name__ = "number of processes", "amount", "address"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="telelink", description="TeleLink Customer Analytics for whole files.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -175,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--quiet", action="store_true", help="no progress bar")
     online = score.add_argument_group("by a running gateway")
-    online.add_argument("--gateway", metavar="URL", help="its address, as http://localhost:8000")
+    online.add_argument("--gateway", type=_address, metavar="URL", help="its address, as http://localhost:8000")
     online.add_argument("--key-file", type=Path, help="a file that holds an API key, where the gateway wants one")
     online.add_argument("--keep-job", action="store_true", help="leave the job there, for the page to show")
     offline = score.add_argument_group("without a server")
@@ -190,8 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     offline.add_argument(
         "--jobs", type=_positive, default=_n_cores(), metavar="N", help="processes (default: all cores)"
     )
-    offline.add_argument("--high-value-usd", type=float, metavar="USD", help="from where a customer is of high value")
-    offline.add_argument("--top-value-usd", type=float, metavar="USD", help="from where a customer is of top value")
+    offline.add_argument("--high-value-usd", type=_usd, metavar="USD", help="from where a customer is of high value")
+    offline.add_argument("--top-value-usd", type=_usd, metavar="USD", help="from where a customer is of top value")
     offline.add_argument(
         "--dask", metavar="ADDRESS", help="score the files on a Dask cluster: tcp://HOST:8786, or 'local'"
     )
@@ -200,15 +228,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 when done, 1 with the reason when a file, a model or the disk is at fault."""
+    """Run the command line: 0 when done, 1 when a file, a model or the disk is at fault, 2 for a mistake in it."""
     arguments = _parser().parse_args(argv)
+    code = 1
     try:
         arguments.run(arguments)
     except BadFile as error:
         reason = _explained(error)
     except BrokenProcessPool:
         reason = "a process was ended from outside, perhaps for want of memory: try fewer with --jobs"
-    except (ArtifactError, ClusterError, GatewayError, OSError, UnknownFormat, UsageError) as error:
+    except UsageError as error:
+        reason, code = str(error), 2
+    except (ArtifactError, ClusterError, GatewayError, OSError, UnknownFormat) as error:
         reason = str(error)
     except KeyboardInterrupt:
         print("telelink: interrupted; no result was written half", file=sys.stderr)
@@ -216,4 +247,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return 0
     print(f"telelink: {reason}", file=sys.stderr)
-    return 1
+    return code

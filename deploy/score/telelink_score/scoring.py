@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import multiprocessing
-import os
-import secrets
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from telelink_score.models import Models, load_models
 from telelink_score.parts import Part, PartedFile, open_parted
+from telelink_score.whole import whole_file
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.files import text_result
 from telelink_shared.bulk.summary import Summary
 from telelink_shared.bulk.table import Fault, Format, Position, Scored, Source
 from telelink_shared.decision import Policy
+
+Answer = TypeVar("Answer")
 
 # Of parts that are scored or wait to be written, for each process: what bounds the memory.
 _PARTS_AHEAD: Final = 3
@@ -160,33 +162,17 @@ def _score(part: Part) -> Piece:
 
 def _in_processes(task: Task, parts: Iterator[Part], n_processes: int) -> Iterator[Piece]:
     """Scored parts in their order; never more than a few of them are there at once."""
+    # What is wrong with the models is told here: a process that cannot begin tells nobody why.
+    load_models(task.churn_models, task.clv_models, task.policy)
     pool = _pool(n_processes, _begin, task)
     waiting: deque[Future[Piece]] = deque()
     try:
-        waiting.extend(pool.submit(_score, part) for part in islice(parts, n_processes * _PARTS_AHEAD))
+        waiting.extend(_submit(pool, _score, part) for part in islice(parts, n_processes * _PARTS_AHEAD))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(pool.submit(_score, part) for part in islice(parts, 1))
+            waiting.extend(_submit(pool, _score, part) for part in islice(parts, 1))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block ends well, and not at all otherwise."""
-    # By chance, not by the number of the process: on several machines that may be the same.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        # What others have left who were killed at the same work.
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
-            left.unlink(missing_ok=True)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def score_file(
@@ -236,7 +222,7 @@ def score_files(tasks: Sequence[tuple[Task, Path, Path | None]], *, n_processes:
     """
     pool = _pool(min(n_processes, len(tasks)), _ignore_interrupts)
     try:
-        futures = [pool.submit(score_file, *task) for task in tasks]
+        futures = [_submit(pool, score_file, *task) for task in tasks]
         for future in futures:
             yield future.result()
     finally:
@@ -246,6 +232,37 @@ def score_files(tasks: Sequence[tuple[Task, Path, Path | None]], *, n_processes:
 def _pool(n_processes: int, begin: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(n_processes, mp_context=context, initializer=begin, initargs=arguments)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Interrupts are heard when the block has ended; a process that is started in it never hears Ctrl-C.
+
+    Half started, or not yet at its first line, it would print a trace.
+    """
+    heard: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()  # no other may set handlers, or is interrupted
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: heard.append(number))
+        for number in ((signal.SIGINT, signal.SIGTERM) if is_main else ())
+    }
+    # It would lift the block again, were it started after.
+    resource_tracker.ensure_running()
+    # This is for the new process, which inherits it; here another thread may take the signal.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
+    with _uninterrupted():
+        return pool.submit(function, *arguments)
 
 
 def _parts_apart(task: Task) -> Iterator[Part]:

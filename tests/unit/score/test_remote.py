@@ -110,6 +110,32 @@ def test_result_and_errors_are_there_and_nothing_else_is(pair, tmp_path):
     assert gateway.removed == ["/v1/jobs/0"]
 
 
+def test_a_result_keeps_the_mode_of_the_one_of_before(pair, tmp_path):
+    (tmp_path / "out.csv").write_text("of before")
+    (tmp_path / "out.csv").chmod(0o440)
+    with pytest.raises(KeyboardInterrupt):
+        run(FakeGateway(result=[broken_off(), KeyboardInterrupt()]), pair)
+    run(FakeGateway(), pair)
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o440
+
+
+def test_a_second_command_on_the_same_result_does_not_disturb_the_first(pair, tmp_path):
+    gateway, refused = FakeGateway(), []
+
+    def meanwhile(request):
+        if request.url.path.endswith("/result"):
+            with pytest.raises(BlockingIOError, match="another command is at work on this result"):
+                run(FakeGateway(), pair, mapping={"Where": "state"})
+            refused.append(True)
+        return gateway(request)
+
+    run(meanwhile, pair)
+    assert refused == [True]
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.csv", "errors.csv", "out.csv"]
+
+
 def test_a_job_may_be_left_there(pair):
     gateway = FakeGateway()
     run(gateway, pair, keep_job=True)
@@ -203,6 +229,36 @@ def test_a_refusal_is_told_in_the_gateways_words(reply, reason, pair):
     with pytest.raises(GatewayError) as error:
         run(FakeGateway(POST=[reply]), pair)
     assert str(error.value) == reason
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"POST": httpx.Response(202, text="<html>")},
+        {"POST": httpx.Response(202, headers={"location": "http://["})},
+        {"POST": httpx.Response(202, headers={"location": "https://elsewhere/v1/jobs/0"})},
+        {"POST": httpx.Response(302, headers={"location": "/login"})},
+        {"0": httpx.Response(200, text="<html>")},
+        {"0": httpx.Response(200, json=["succeeded"])},
+        {"0": httpx.Response(302, headers={"location": "/login"})},
+        {"summary": httpx.Response(200, json={"customers": 2})},
+        {"errors": httpx.Response(200, content=b"\xff")},
+    ],
+    ids=str,
+)
+def test_what_is_no_gateway_is_told_and_is_not_gone_on_with(fault, pair, tmp_path):
+    gateway = FakeGateway(**{step: [reply] for step, reply in fault.items()})
+    with pytest.raises(GatewayError, match=r"does not answer as a gateway|it answered 302"):
+        run(gateway, pair)
+    assert [each.name for each in tmp_path.iterdir()] == ["c.csv"]
+    run(gateway, pair)
+    assert (tmp_path / "out.csv").read_bytes() == RESULT
+
+
+def test_a_gateway_that_loses_each_job_is_given_up(pair):
+    gateway = FakeGateway(**{str(number): [httpx.Response(404, json={"detail": "gone"})] for number in range(9)})
+    with pytest.raises(GatewayError, match="does not answer as a gateway"):
+        run(gateway, pair)
 
 
 def test_a_job_that_failed_says_why_and_is_forgotten(pair, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 from arro3.io import read_parquet
@@ -221,22 +222,101 @@ def test_a_file_that_breaks_off_leaves_the_result_of_before(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "reason", "code"),
     [
-        (("none.csv", "--out", "o.csv"), "there is no such file"),
-        (("c.csv", "--out", "o.xls"), "the name must end in"),
-        (("c.csv", "--out", "o.csv", "--map", "state"), "--map takes HEADER=FIELD"),
-        (("c.csv", "--out", "o.csv", "--map", "x=state"), "names a column that the file has not"),
-        ((".", "--out", "."), "results would take the place of customers"),
+        (("none.csv", "--out", "o.csv"), "there is no such file", 1),
+        (("c.csv", "--out", "o.xls"), "the name must end in", 1),
+        (("c.csv", "--out", "o.csv", "--map", "state"), "--map takes HEADER=FIELD", 2),
+        (("c.csv", "--out", "o.csv", "--map", "x=state"), "names a column that the file has not", 1),
+        ((".", "--out", "."), "results would take the place of customers", 2),
+        (("c.csv", "--out", "c.csv"), "c.csv: is a file of customers", 2),
+        (("c.csv", "--out", "link.csv"), "c.csv: is a file of customers", 2),
+        (("c.csv", "--out", "hard.csv"), "hard.csv: is a file of customers", 2),
+        (("c.csv", "--out", "o.csv", "--errors", "sub/../c.csv"), "c.csv: is a file of customers", 2),
+        (("c.csv", "--out", "o.csv", "--errors", "sub/../o.csv"), "two results would have this name", 2),
+        (("c.csv", "--out", "pipe.csv"), "pipe.csv: is not a regular file", 2),
+        (("c.csv", "--out", "null.csv"), "/dev/null: is not a regular file", 2),
+        (("c.csv", "--out", "o.csv", "--errors", "sub"), "sub: is not a regular file", 2),
+        (("c.csv", "--out", "round.csv"), "round.csv: is not a regular file", 2),
+        (("many", "--out", "new", "--format", "csv"), "a.csv: two results would have this name", 2),
+        (("many", "--out", "new", "--errors", "bad"), "a.csv: two results would have this name", 2),
+        (("many/*.csv", "--out", "new", "--errors", "many"), "a.csv: is a file of customers", 2),
+        (("", "--out", "o.csv"), "name a file of customers", 2),
+        (("c.csv", "--out", "o.csv", "--gateway", "http://x", "--key-file", "key"), "key: holds no API key", 2),
+        (("c.csv", "--out", "o.csv", "--gateway", "http://x", "--high-value-usd", "0"), "by its own models", 2),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(arguments, reason, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_done_is_said_in_one_line(arguments, reason, code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
-    assert main(["score", *arguments, "--jobs", "1"]) == 1
+    (tmp_path / "link.csv").symlink_to("c.csv")
+    (tmp_path / "hard.csv").hardlink_to("c.csv")
+    (tmp_path / "null.csv").symlink_to("/dev/null")
+    (tmp_path / "round.csv").symlink_to("round.csv")
+    os.mkfifo("pipe.csv")
+    (tmp_path / "key").write_bytes(b"caf\xe9")
+    for name in ("sub", "many"):
+        (tmp_path / name).mkdir()
+    for name in ("a.csv", "a.ndjson"):
+        (tmp_path / "many" / name).write_bytes((tmp_path / "c.csv").read_bytes())
+    before = {each: each.lstat() for each in tmp_path.rglob("*")}
+    assert main(["score", *arguments, "--jobs", "1"]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("telelink: ")
     assert reason in line
+    after = {each: each.lstat() for each in tmp_path.rglob("*")}
+    assert [(each, seen.st_ino) for each, seen in after.items()] == [
+        (each, seen.st_ino) for each, seen in before.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("--high-value-usd", usd) for usd in ("nan", "inf", "-1")),
+        ("--top-value-usd", "nan"),
+        *(("--gateway", url) for url in ("", "http://[", "localhost:8000", "http://", "http://x:y", "ftp://x")),
+    ],
+    ids=" ".join,
+)
+def test_values_that_cannot_be_are_refused_at_once(arguments, tmp_path, capsys):
+    path = write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(path), "--out", str(tmp_path / "out.csv"), *arguments])
+    assert ended.value.code == 2
+    assert f"argument {arguments[0]}: invalid" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["c.csv"]
+
+
+def test_several_processes_tell_the_reason_that_one_tells(tmp_path, capfd):
+    path = write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
+    arguments = ["score", str(path), "--out", str(tmp_path / "out.csv"), "--models", "/nonexist", "/nonexist"]
+    said = []
+    for n_processes in ("1", "2"):
+        assert main([*arguments, "--quiet", "--jobs", n_processes]) == 1
+        said.append(capfd.readouterr().err)
+    assert said[0] == said[1]
+    assert said[0].startswith("telelink: no version of model 'churn' in /nonexist")
+    assert said[0].count("\n") == 1
+
+
+def test_a_link_is_written_through_and_the_files_mode_is_kept(tmp_path):
+    path = write_csv(tmp_path / "c.csv", some_customers(2, seed=1))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "r.csv").write_text("of before")
+    (tmp_path / "real" / "r.csv").chmod(0o640)
+    (tmp_path / "out.csv").symlink_to("real/r.csv")
+    (tmp_path / "bad.csv").symlink_to("real/new.csv")
+    before = os.umask(0o026)
+    try:
+        arguments = ["score", str(path), "--out", str(tmp_path / "out.csv"), "--errors", str(tmp_path / "bad.csv")]
+        assert main([*arguments, "--jobs", "1"]) == 0
+    finally:
+        os.umask(before)
+    assert len(read_csv(tmp_path / "real" / "r.csv")) == 2
+    modes = {each.name: oct(each.stat().st_mode & 0o777) for each in (tmp_path / "real").iterdir()}
+    assert modes == {"r.csv": "0o640", "new.csv": "0o640"}
+    assert all((tmp_path / name).is_symlink() for name in ("out.csv", "bad.csv"))
 
 
 def test_a_folder_is_scored_file_by_file(tmp_path, capsys):
