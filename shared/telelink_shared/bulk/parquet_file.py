@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, ClassVar, Final
 
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, Table
 from arro3.io import read_parquet, write_parquet
 
 from telelink_shared.bulk.cells import said, text_of
@@ -14,6 +14,8 @@ from telelink_shared.bulk.table import OURS, BadFile, Chunk, Format, Layout, Pos
 
 # What is held while a file is written; readers skip as many rows at once by their statistics.
 _ROWS_PER_GROUP: Final = 64 * 1024
+# Where pages end follows from the batches that are written; so all have this size, however rows come in.
+_ROWS_PER_BATCH: Final = 5_000
 # A value of any size takes a few bytes of a file that repeats it, and its whole size here, again and again.
 _MOST_BYTES_PER_CHUNK: Final = 32 * 1024 * 1024
 _WORDS: Final = frozenset({"churn_risk", "recommendation", "confidence", "error"})
@@ -101,7 +103,7 @@ class ParquetResult:
 
     def write_batches(self, batches: Iterable[RecordBatch], file: Any) -> None:
         """The same of batches, wherever they were made."""
-        reader = RecordBatchReader.from_batches(self.schema, batches)
+        reader = RecordBatchReader.from_batches(self.schema, _even(batches, self.schema))
         write_parquet(reader, file, compression="snappy", max_row_group_size=_ROWS_PER_GROUP)
 
     def batch(self, scored: Scored) -> RecordBatch:
@@ -138,6 +140,28 @@ class ParquetResult:
             arrays.append(Array(list(values), DataType.string() if name in _WORDS else DataType.float64()))
         errors = [said(checked.faults[row]) if row in checked.faults else None for row in range(checked.n_rows)]
         return [*arrays, Array(errors, DataType.string())]
+
+
+def _even(batches: Iterable[RecordBatch], schema: Schema) -> Iterator[RecordBatch]:
+    """The same rows in batches of one size, but for the last."""
+    waiting: list[RecordBatch] = []
+    n_waiting = 0
+
+    def together() -> Iterator[RecordBatch]:
+        yield from Table.from_batches(waiting, schema=schema).combine_chunks().to_batches()
+
+    for batch in batches:
+        rest = batch
+        while rest.num_rows:
+            part = rest.slice(0, min(_ROWS_PER_BATCH - n_waiting, rest.num_rows))
+            rest = rest.slice(part.num_rows)
+            waiting.append(part)
+            n_waiting += part.num_rows
+            if n_waiting == _ROWS_PER_BATCH:
+                yield from together()
+                waiting, n_waiting = [], 0
+    if waiting:
+        yield from together()
 
 
 def _clean(value: object) -> str | None:

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from arro3.core import Array, DataType, RecordBatch
+from arro3.core import Array, DataType, Field, RecordBatch, Schema
 from arro3.io import read_parquet, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from telelink_shared.bulk.checking import Checker
 from telelink_shared.bulk.deciding import decide_all
 from telelink_shared.bulk.files import open_source, write_result
-from telelink_shared.bulk.table import CAMEL, OURS, BadFile, Scored
+from telelink_shared.bulk.parquet_file import ParquetResult
+from telelink_shared.bulk.table import CAMEL, OURS, BadFile, Layout, Scored
 from telelink_shared.customer import COLUMNS, EXAMPLE, Customer, row_of
 from telelink_shared.decision import Policy, decide
 from telelink_shared.problem import InvalidInput
@@ -457,6 +458,26 @@ def test_a_file_with_very_many_columns_is_refused(format):
     with pytest.raises(BadFile) as raised:
         open_source(io.BytesIO(data), format)
     assert raised.value.code == "too_many_columns"
+
+
+def test_a_parquet_result_is_the_same_however_its_rows_come_in():
+    schema = Schema([Field("name", DataType.string())])
+    result = ParquetResult(Layout(("name",), (0,), {}), schema)
+    n_rows = 12_345
+    columns = [
+        Array([f"{row % 977}" for row in range(n_rows)], field.type)
+        if field.type == DataType.string()
+        else Array([float(row) for row in range(n_rows)], field.type)
+        for field in result.schema
+    ]
+    whole = RecordBatch.from_arrays(columns, schema=result.schema)
+    written = set()
+    for size in (1_000, 2_500, 5_000, 7_777, n_rows):
+        out = io.BytesIO()
+        result.write_batches([whole.slice(at, min(size, n_rows - at)) for at in range(0, n_rows, size)], out)
+        written.add(out.getvalue())
+        assert read_parquet(out).read_all().num_rows == n_rows
+    assert len(written) == 1
 
 
 def test_a_parquet_file_that_repeats_a_large_value_is_refused():
