@@ -21,6 +21,7 @@ Problem
 ├── InvalidInput 422          invalid_input
 │   └── IdempotencyKeyReused 422 idempotency_key_reused
 ├── TooManyRequests 429       too_many_requests      (told by the frontend)
+├── HeadTooLarge 431          head_too_large
 ├── InternalError 500         internal_error
 └── Unavailable 503           unavailable
     ├── ModelUnavailable 503  model_unavailable
@@ -237,6 +238,12 @@ class TooManyRequests(Problem):
     """One client, or all together, have more requests under way than the frontend takes."""
 
     code, status, title = "too_many_requests", 429, "Too many requests at once"
+
+
+class HeadTooLarge(Problem):
+    """What stands around the body, above all its request line and headers, has more bytes than a request may."""
+
+    code, status, title = "head_too_large", 431, "The head of the request is too large"
 
 
 class InternalError(Problem):

@@ -50,6 +50,9 @@ from support.builders import a_customer, with_usage
         ("GET", "/predict", None, 405, "method_not_allowed", None),
         ("GET", "/nothing", None, 404, "not_found", None),
         ("GET", "/problems/nothing", None, 404, "not_found", None),
+        # Not sent on, either, to an address that the Host header would name.
+        ("GET", "/stats/", None, 404, "not_found", None),
+        ("POST", "/predict/", json.dumps(a_customer()), 404, "not_found", None),
     ],
 )
 def test_every_error_is_one_shape_and_never_repeats_the_input(client, method, path, body, status, code, pointer):

@@ -1,12 +1,14 @@
 """Twenty thousand ways to be wrong, against the real services: nobody falls over, and nothing comes back."""
 
+import http.client
 import json
 import os
 import secrets
+import socket
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import httpx
@@ -179,6 +181,33 @@ def test_fifty_thousand_bad_rows_hold_nobody_up_longer_than_a_good_batch(running
     whole_row = json.dumps(a_customer(state="XX"), separators=(",", ":")).encode()[:-1] + b"}"
     many = b"[" + b",".join([whole_row] * 30_000) + b"]"
     assert longest_lag(running.url, many, status=413) <= allowed
+
+
+def test_a_head_of_forty_megabytes_is_refused_and_holds_nobody_up(running):
+    server = running.gateway
+    with Lag(server.url) as lag, closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as raw:
+        raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nLong: " + b"x" * 40_000_000 + b"\r\n\r\n")
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        assert (response.status, json.loads(response.read())["code"]) == (431, "head_too_large")
+        assert response.getheader("Content-Type") == "application/problem+json"
+    assert lag.longest_s < 0.5
+
+
+def test_clients_that_offer_http_2_with_a_request_are_answered(running):
+    body = json.dumps(a_customer()).encode()
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAA\r\n"
+    length = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with closing(socket.create_connection(("127.0.0.1", running.gateway.port), timeout=10)) as raw:
+        for n_first in (10_000, 60, len(length) + 200, 10_000):
+            sent = b"POST /predict HTTP/1.1\r\nHost: x\r\n" + offer + length + body
+            raw.sendall(sent[:n_first])
+            time.sleep(0.05)
+            raw.sendall(sent[n_first:])
+            response = http.client.HTTPResponse(raw)
+            response.begin()
+            assert response.status == 200
+            assert "risk" in response.read().decode().lower()
 
 
 @pytest.fixture(scope="module")

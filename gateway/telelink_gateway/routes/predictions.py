@@ -23,7 +23,7 @@ from telelink_gateway.wall_clock import now_ms
 from telelink_shared.customer import COLUMNS, Customer, Row
 from telelink_shared.problem import FieldError, InvalidInput, TooLarge
 from telelink_shared.reasons import GROUP_NAMES, RISK, VALUE, Effect, sentence
-from telelink_shared.web.json_body import Shape, read_body, validate_json
+from telelink_shared.web.json_body import Shape, read_body, validate_json, validate_large_json
 from telelink_shared.web.json_reply import JsonReply
 from telelink_shared.web.openapi import json_body_of
 from telelink_shared.web.request_id import current_request_id, new_id
@@ -315,7 +315,7 @@ async def predict_batch(request: Request) -> Response:
     key = request_key(request, body)
     if key is not None and (earlier := await _replay(uses, key)) is not None:
         return earlier
-    customers = validate_json(_CUSTOMERS, body)
+    customers = await validate_large_json(_CUSTOMERS, body)
     includes, lenient = _includes(request), is_lenient(request)
     if not customers:
         return JsonReply(_NOBODY, [_NOT_KEPT])

@@ -64,6 +64,8 @@ class FurnishedApp(FastAPI):
             lifespan=ready_while_open,
             docs_url=None,
             redoc_url=None,
+            # It would send on to an address that is made of the Host header, which anyone can write.
+            redirect_slashes=False,
             # Traces are an extra of the gateway's; without a collector they would only cost time on each request.
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )

@@ -15,6 +15,7 @@ from support.builders import a_customer, some_customers, v2_request, with_usage
 from telelink_gateway.routes import predictions, what_if
 from telelink_shared.field_errors import pointer
 from telelink_shared.problem import (
+    InvalidInput,
     MalformedJson,
     NotUtf8,
     Problem,
@@ -22,6 +23,7 @@ from telelink_shared.problem import (
     UnsupportedMediaType,
 )
 from telelink_shared.serving import infer_message
+from telelink_shared.web import json_body
 from telelink_shared.web.json_body import read_body, validate_json
 
 ONE, MANY, WHAT_IF, V2 = predictions._CUSTOMER, predictions._CUSTOMERS, what_if._REQUEST, infer_message._REQUEST
@@ -31,6 +33,28 @@ def problem_of(shape, text):
     with pytest.raises(Problem) as raised:
         validate_json(shape, text if isinstance(text, bytes) else text.encode())
     return raised.value
+
+
+async def test_a_close_look_at_a_large_body_holds_nobody_up(monkeypatch):
+    rows = [json.dumps(with_usage(customerId=f"a:{number}")) for number in range(10_000)]
+    body = f"[{', '.join(rows)[:-1]}, {TWICE}}}]".encode()
+    value = json_body._value(MANY, body)
+    # What is parsed and validated before it is not what this is about.
+    monkeypatch.setattr(json_body, "_value", lambda *_: value)
+    n_turns = 0
+
+    async def count_turns():
+        nonlocal n_turns
+        while True:
+            await asyncio.sleep(0)
+            n_turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    with pytest.raises(InvalidInput) as raised:
+        await json_body.validate_large_json(MANY, body)
+    counting.cancel()
+    assert [(error.pointer, error.code) for error in raised.value.errors] == [("/9999/state", "duplicate_name")]
+    assert n_turns > 10
 
 
 def errors_of(shape, text):

@@ -1,20 +1,40 @@
-"""Head and body of a reply leave together, over real sockets."""
+"""What is taken in is bounded, and head and body of a reply leave together, over real sockets."""
 
 import asyncio
+import contextlib
+import json
 import socket
 
+import pytest
 import uvicorn
 
-from telelink_shared.web.protocol import HANG_UP, WholeReplies
+from telelink_shared.web import protocol
+from telelink_shared.web.protocol import HANG_UP, MAX_HEAD_BYTES, WholeReplies
 
 LONG = 3 * 1024 * 1024
 
 
+async def whole_body(receive):
+    """What is sent; None when its client has gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
 async def app(scope, receive, send):
-    """Answers /long with much, /parts bit by bit, and everything else with a few bytes."""
+    """Answers /long with much, /parts bit by bit, /wait after the body, /body with it, and others with a few bytes."""
     if scope["type"] != "http":
         return
     body = b"x" * LONG if scope["path"] == "/long" else b"hello"
+    if scope["path"] in ("/wait", "/body"):
+        if (received := await whole_body(receive)) is None:
+            return
+        body = received if scope["path"] == "/body" else body
     headers = [(b"content-length", str(len(body)).encode())]
     if scope["path"] == "/close":
         headers.append((b"connection", b"close"))
@@ -33,6 +53,7 @@ class Serving:
         go: lets /parts go on.
         hung_up: set by a client that left before its reply.
         sent: what each write was given.
+        headers: of each request, as they are once it is answered.
     """
 
     async def __aenter__(self):
@@ -46,10 +67,12 @@ class Serving:
                 self.together._transport = Recorded(transport, lambda data: (sent.append(bytes(data)), write(data)))
 
         self.hung_up = asyncio.Event()
+        self.headers = []
 
         async def with_go(scope, receive, send):
             scope[HANG_UP] = self.hung_up.set
             await app(scope | {"state": {"go": self.go}}, receive, send)
+            self.headers.append(scope["headers"])
 
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
@@ -134,3 +157,152 @@ async def test_the_last_reply_of_a_connection_is_sent_before_it_is_closed():
         assert await reader.read() == b""
         writer.close()
     assert serving.sent == [got]
+
+
+async def spoken(serving, *parts, pause_s=0.01):
+    """All that comes back until the server hangs up, for parts that are sent one after the other."""
+    reader, writer = await asyncio.open_connection(*serving.address)
+
+    async def send():
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+
+    async with asyncio.timeout(15):
+        sending = asyncio.create_task(send())
+        got = await reader.read()
+        await sending
+    writer.close()
+    return got
+
+
+def refusal(got):
+    """Status and code of the one reply, which is a problem document."""
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json\r\n" in head
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert head.endswith(b"connection: close")
+    assert b"canary" not in got
+    return int(head.split()[1]), json.loads(body)["code"]
+
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
+LAST = b"GET /close HTTP/1.1\r\nhost: x\r\n\r\n"
+CHUNKED = b"POST /wait HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [GET + b"canary: " + b"x" * 40_000_000],
+        [GET + b"canary: x\r\n" * 20_000 + b"\r\n"],
+        [GET, *[b"canary: " + b"x" * 4_000 + b"\r\n"] * 10],
+        [b"GET /" + b"canary" * 10_000 + b" HTTP/1.1\r\n\r\n"],
+        [CHUNKED + b"5\r\nhello\r\n0\r\n", b"canary: " + b"x" * 200_000 + b"\r\n\r\n"],
+        [CHUNKED, b"5;" + b"canary" * 20_000],
+        [GET + b"\r\n", GET + b"canary: " + b"x" * 100_000],
+    ],
+    ids=["value", "lines", "pieces", "address", "trailers", "chunk extension", "second request"],
+)
+async def test_a_head_or_trailers_without_end_are_refused(parts):
+    async with Serving() as serving:
+        got = await spoken(serving, *parts)
+        if parts[0] == GET + b"\r\n":
+            got = got.partition(b"hello")[2]
+        assert refusal(got) == (431, "head_too_large")
+        # And nobody else has come to harm.
+        assert (await spoken(serving, LAST)).endswith(b"hello")
+
+
+@pytest.mark.parametrize("n_bytes", [1, 500, MAX_HEAD_BYTES])
+async def test_a_head_as_large_as_may_be_is_taken_in_pieces_of_any_size(n_bytes):
+    head = b"POST /wait HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 300000\r\nlong: "
+    head += b"x" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\n"
+    n_apart = min(len(head), 20 * n_bytes)
+    first = [head[at : at + n_bytes] for at in range(0, n_apart, n_bytes)]
+    async with Serving() as serving:
+        got = await spoken(serving, *first, head[n_apart:] + b"b" * 300_000)
+    assert got.endswith(b"hello")
+
+
+async def test_a_long_body_and_many_requests_in_one_segment_are_not_mistaken_for_a_head():
+    chunk = b"%x\r\n%b\r\n" % (200_000, b"x" * 200_000)
+    async with Serving() as serving:
+        got = await spoken(serving, CHUNKED + chunk + b"0\r\n\r\n" + (GET + b"\r\n") * 2_000 + LAST)
+    assert got.count(b"hello") == 2_002
+
+
+async def test_a_refusal_waits_for_the_reply_before_it():
+    async with Serving() as serving:
+        _, reader, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        writer.write(b"nonsense\r\n\r\n")
+        await asyncio.sleep(0.05)
+        serving.go.set()
+        assert await reader.read() == b"llo"
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"canary\r\n\r\n", b"GET / HTTP/1.1\r\ncanary\r\n\r\n", CHUNKED + b"canary\r\n", b"\x16\x03\x01canary"],
+    ids=["line", "header", "chunk", "tls"],
+)
+async def test_what_is_no_request_is_refused_as_a_problem(sent):
+    async with Serving() as serving:
+        assert refusal(await spoken(serving, sent)) == (400, "bad_request")
+
+
+async def test_a_head_that_does_not_end_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(protocol, "_HEAD_S", 0.2)
+    async with Serving() as serving:
+        got = await spoken(serving, GET, *[b"x: y\r\n"] * 100)
+        assert got == b""
+        # The time of one that did end is not counted on.
+        reader, writer = await asyncio.open_connection(*serving.address)
+        for part in (GET, b"\r\n", b"", LAST):
+            writer.write(part)
+            await asyncio.sleep(0.15)
+        assert (await reader.read()).count(b"hello") == 2
+        writer.close()
+
+
+async def test_trailers_are_not_seen_as_headers():
+    async with Serving() as serving:
+        await spoken(serving, CHUNKED + b"0\r\ntrailer: x\r\n\r\n" + LAST)
+        assert b"trailer" not in dict(serving.headers[0])
+
+
+OFFERS = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "websocket": b"connection: upgrade\r\nUPGRADE: websocket\r\nsec-websocket-version: 13\r\n",
+    "several": b"upgrade: TLS/1.0, h2c\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n",
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+@pytest.mark.parametrize("n_bytes", [1, 50, 10_000])
+@pytest.mark.parametrize(
+    "framed",
+    [b"Content-Length: 5\r\n\r\n12345", b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n"],
+    ids=["length", "chunked"],
+)
+async def test_an_upgrade_that_is_offered_is_ignored(offer, n_bytes, framed):
+    get = b"GET / HTTP/1.1\r\nhost: x\r\n" + offer + b"\r\n"
+    post = b"POST /body HTTP/1.1\r\nhost: x\r\nx-request-id: a\r\n" + offer + framed
+    sent = post + get + post + LAST
+    async with Serving() as serving:
+        got = await spoken(serving, *[sent[at : at + n_bytes] for at in range(0, len(sent), n_bytes)], pause_s=0)
+    assert got.count(b"HTTP/1.1 200 OK\r\n") == 4
+    assert got.count(b"12345") == got.count(b"hello") == 2
+    assert all(dict(headers)[b"host"] == b"x" for headers in serving.headers)
+    assert dict(serving.headers[0])[b"x-request-id"] == b"a"
+
+
+async def test_an_upgrade_that_is_offered_by_who_closes_is_ignored():
+    async with Serving() as serving:
+        offer = b"connection: close, upgrade\r\nupgrade: h2c\r\ncontent-length: 5\r\n\r\n"
+        got = await spoken(serving, b"POST /body HTTP/1.1\r\nhost: x\r\n" + offer, b"12345")
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert got.endswith(b"12345")
