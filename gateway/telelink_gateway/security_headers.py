@@ -10,8 +10,7 @@ from telelink_shared.web.envelope import Headers
 
 # The same as in frontend/nginx/snippets/security-headers.conf; a test compares them.
 PAGE_CSP: Final = (
-    "default-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
 # Swagger UI and ReDoc set styles from script; their scripts are files of ours all the same.
 DOCS_CSP: Final = (
