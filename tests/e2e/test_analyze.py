@@ -271,6 +271,8 @@ def test_what_if_asks_once_for_the_last_move_and_stores_nothing(page, site):
     expect(page.locator('[data-value="customerServiceCalls"]')).to_have_text("1")
     expect(page.locator(".what-if-tier")).to_contain_text("Low risk")
     assert [request.post_data_json["customer"]["customerServiceCalls"] for request in asked] == [1]
+    # While the value model is out, the risk of a change is told all the same.
+    assert asked[0].headers["prefer"] == "handling=lenient"
     assert page.request.get(f"{site}/stats").json() == before
     page.get_by_role("button", name="Back to the customer as is").click()
     expect(page.locator(".trial-result")).to_be_empty()

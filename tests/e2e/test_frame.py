@@ -189,3 +189,12 @@ def test_the_documentation_works_without_the_internet(browser, site):
     # ReDoc would like to show its maker's logo from elsewhere; the policy of the page does not let it.
     assert [url for url in answered if not url.startswith((site, "blob:", "data:"))] == []
     page.close()
+
+
+def test_a_view_that_cannot_be_loaded_says_so_and_can_be_tried_again(page):
+    page.route("**/views/models.js", lambda route: route.abort())
+    page.get_by_role("link", name="Models and health").click()
+    expect(page.get_by_role("alert")).to_contain_text("The view cannot be shown")
+    page.unroute("**/views/models.js")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Models and health")).to_be_visible()

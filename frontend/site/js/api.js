@@ -70,6 +70,9 @@ async function request(path, { signal, timeoutMs = TIMEOUT_MS, read = (response)
   }
 }
 
+/** Half an answer is better than none. */
+const HALF_WILL_DO = { Prefer: 'handling=lenient' };
+
 const asJson = (body, headers = {}) => ({
   method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body: JSON.stringify(body),
 });
@@ -82,7 +85,7 @@ const asJson = (body, headers = {}) => ({
  */
 export async function predict(customer) {
   const path = 'predict?include=interval,models,policy,reasons,value_at_risk';
-  const { body, headers } = await request(path, asJson(customer, { Prefer: 'handling=lenient' }));
+  const { body, headers } = await request(path, asJson(customer, HALF_WILL_DO));
   return {
     prediction: body,
     missing: (headers.get('X-Degraded') ?? '').split(',').map((name) => name.trim()).filter(Boolean),
@@ -98,7 +101,7 @@ export async function predict(customer) {
  * @throws {ApiError}
  */
 export async function whatIf(asked, signal) {
-  return (await request('v1/what-if', { ...asJson(asked), signal })).body;
+  return (await request('v1/what-if', { ...asJson(asked, HALF_WILL_DO), signal })).body;
 }
 
 /**

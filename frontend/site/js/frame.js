@@ -40,6 +40,13 @@ function loadStyles(name) {
   return new Promise((resolve) => ['load', 'error'].forEach((event) => link.addEventListener(event, resolve)));
 }
 
+const cannotBeShown = () =>
+  Object.assign(new Error(t('frame.failed-text')), { title: t('frame.failed'), isHopeful: true });
+
+function notLoaded() {
+  throw cannotBeShown();
+}
+
 /**
  * @param {import('./store.js').Store} store
  * @param {() => void} redraw called when the frame's own elements were drawn anew, as in another language
@@ -62,6 +69,15 @@ export function startFrame(store, redraw) {
     draw(middle, loading());
   }
 
+  function drawFailure(error) {
+    const again = html`<button type="button" class="secondary outline" data-reload>${t('states.again')}</button>`;
+    const told = error.title ? error : cannotBeShown();
+    draw(middle, failure(told, { level: 1, action: told.isHopeful && again }));
+    middle.querySelector('[data-reload]')?.addEventListener('click', () => location.reload());
+    // A bug of ours: whoever looks for it finds it there.
+    if (!error.title) console.error(error);
+  }
+
   async function show(name, params, { isMove }) {
     leave();
     const leaving = new AbortController();
@@ -72,7 +88,7 @@ export function startFrame(store, redraw) {
     document.title = `${t(view ? `view.${name}` : 'frame.no-view')} · TeleLink Customer Analytics`;
     try {
       if (!view) throw Object.assign(new Error(t('frame.no-view-text')), { title: t('frame.no-view') });
-      const [module] = await Promise.all([view.load(), loadStyles(name)]);
+      const [module] = await Promise.all([view.load().catch(notLoaded), loadStyles(name)]);
       if (shown !== mine) return;
       const place = {
         root: middle, store, params, signal: leaving.signal, write: (state, options) => writeAddress(name, state, options),
@@ -81,8 +97,7 @@ export function startFrame(store, redraw) {
       mine.update = module.show(place)?.update;
     } catch (error) {
       if (shown !== mine) return;
-      draw(middle, failure(error.title ? error : { title: t('frame.failed'), message: t('frame.failed-text') }, { level: 1 }));
-      if (!error.title) console.error(error);
+      drawFailure(error);
     }
     if (!isMove) return;
     // Whoever listens is told where they are; whoever looks begins at the top.
