@@ -23,14 +23,14 @@ MOST_LOADS = 5
 
 
 @pytest.fixture(scope="module")
-def known(site):
+def known(own_site):
     """The address of a system that has predicted some customers, and scored a file."""
     customers = some_customers(100, seed=3)
-    with httpx.Client(base_url=site, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=own_site, timeout=30, trust_env=False) as client:
         client.post("/batch-predict", json=customers).raise_for_status()
         file = {"content": SAMPLE.read_bytes(), "headers": {"Content-Type": "text/csv"}}
         client.post("/v1/jobs", **file).raise_for_status()
-    return site
+    return own_site
 
 
 @pytest.mark.parametrize("device", [MOBILE, DESKTOP], ids=lambda device: device.name)
