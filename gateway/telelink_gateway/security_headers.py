@@ -9,9 +9,7 @@ from starlette.types import Scope
 from telelink_shared.web.envelope import Headers
 
 # The same as in frontend/nginx/snippets/security-headers.conf; a test compares them.
-PAGE_CSP: Final = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-)
+PAGE_CSP: Final = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 # Swagger UI and ReDoc set styles from script; their scripts are files of ours all the same.
 DOCS_CSP: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src 'self' blob:; "
