@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -148,15 +148,11 @@ def running_in(group):
     return found
 
 
-@pytest.mark.parametrize(
-    ("to_group", "by"), [(True, signal.SIGINT), (False, signal.SIGTERM)], ids=["by a terminal", "by a supervisor"]
-)
-def test_an_interrupt_leaves_neither_half_a_result_nor_a_process(to_group, by, tmp_path):
-    write_population(tmp_path / "many.csv", 150_000, seed=1)
-    (tmp_path / "out").mkdir()
-    arguments = command(tmp_path / "many.csv", "--out", tmp_path / "out" / "out.csv", "--jobs", "2")
+@contextmanager
+def interruptible(*arguments):
+    """The command as a terminal starts it, in a group of its own; gone at the end."""
     process = subprocess.Popen(
-        arguments,
+        command(*arguments),
         cwd=ROOT,
         env=clean_environ(),
         stderr=subprocess.PIPE,
@@ -165,6 +161,26 @@ def test_an_interrupt_leaves_neither_half_a_result_nor_a_process(to_group, by, t
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def assert_says_that_it_was_interrupted(process):
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "telelink: interrupted; no result was written half\n"
+
+
+@pytest.mark.parametrize(
+    ("to_group", "by"), [(True, signal.SIGINT), (False, signal.SIGTERM)], ids=["by a terminal", "by a supervisor"]
+)
+def test_an_interrupt_leaves_neither_half_a_result_nor_a_process(to_group, by, tmp_path):
+    write_population(tmp_path / "many.csv", 150_000, seed=1)
+    (tmp_path / "out").mkdir()
+    with interruptible(tmp_path / "many.csv", "--out", tmp_path / "out" / "out.csv", "--jobs", "2") as process:
         # Begun: some of the result is there, under another name.
         wait_until(
             lambda: any(each.stat().st_size > 10_000 for each in (tmp_path / "out").iterdir()),
@@ -172,13 +188,7 @@ def test_an_interrupt_leaves_neither_half_a_result_nor_a_process(to_group, by, t
             timeout_s=60,
         )
         (os.killpg if to_group else os.kill)(process.pid, by)
-        _, said = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 130
-    assert said == "telelink: interrupted; no result was written half\n"
+        assert_says_that_it_was_interrupted(process)
     assert list((tmp_path / "out").iterdir()) == []
     wait_until(lambda: not running_in(process.pid), what="all of its processes to end")
 
@@ -190,30 +200,16 @@ def test_an_interrupt_while_processes_start_is_one_line(is_folder, after_s, tmp_
     for name in ("a.csv", "b.csv", "c.csv"):
         write_population(tmp_path / "in" / name, 30_000, seed=1)
     names = ("in", "out") if is_folder else ("in/a.csv", "out.csv")
-    process = subprocess.Popen(
-        command(tmp_path / names[0], "--out", tmp_path / names[1], "--jobs", "3"),
-        cwd=ROOT,
-        env=clean_environ(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
+    with interruptible(tmp_path / names[0], "--out", tmp_path / names[1], "--jobs", "3") as process:
         wait_until(
             lambda: any("spawn_main" in each for each in running_in(process.pid)),
             what="the first process",
             timeout_s=60,
         )
+        # Not to wait for anything: the interrupt comes at one moment or another of what follows.
         time.sleep(after_s)
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 130
-    assert said == "telelink: interrupted; no result was written half\n"
+        assert_says_that_it_was_interrupted(process)
 
 
 @pytest.fixture
