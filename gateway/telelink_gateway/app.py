@@ -41,7 +41,7 @@ from telelink_gateway.upstream.answer import Expected
 from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
-from telelink_gateway.upstream.model import Model
+from telelink_gateway.upstream.model import LastInputs, Model
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
@@ -80,11 +80,12 @@ async def _open_resources(
         http = await stack.enter_async_context(open_http())
         upstream = UpstreamMetrics(registry)
         schema_hash = input_schema_hash(ELEVEN)
+        encode = LastInputs()
 
         def model(name: str, url: str, outputs: tuple[Expected, ...]) -> Model:
             client = ModelClient(f"{name}-service", name, url, http, upstream, schema_hash, outputs)
             stack.push_async_callback(client.close)
-            return Model(client)
+            return Model(client, encode)
 
         yield Resources(
             settings=settings,

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -78,7 +79,7 @@ class Encoding(_Frozen):
             raise ValueError("numeric, mean and scale must be of one length, and no scale 0")
         return self
 
-    @property
+    @cached_property
     def n_features(self) -> int:
         """Columns of the encoded matrix."""
         return len(self.numeric) + sum(len(CATEGORIES[name].values) for name in self.categorical)

@@ -72,9 +72,11 @@ class Rows:
 
     def take(self, index: NDArray[Any]) -> Rows:
         """The rows at `index` (positions or a mask)."""
-        numbers = {name: values[index] for name, values in self.numbers.items()}
-        codes = {name: values[index] for name, values in self.codes.items()}
-        return Rows(len(next(iter(codes.values()))), numbers, codes)
+        # From all columns at once: for a few rows numpy takes longer to begin than to do.
+        numbers = np.array(list(self.numbers.values()))[:, index]
+        codes = np.array(list(self.codes.values()))[:, index]
+        n_rows = codes.shape[1]
+        return Rows(n_rows, dict(zip(self.numbers, numbers, strict=True)), dict(zip(self.codes, codes, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -294,13 +296,14 @@ def encode(rows: Rows, encoding: Encoding) -> Floats:
     Returns:
         shape (n_rows, n_features).
     """
-    n_numeric = len(encoding.numeric)
+    start = len(encoding.numeric)
     matrix = np.zeros((rows.n_rows, encoding.n_features))
-    for position, name in enumerate(encoding.numeric):
-        matrix[:, position] = feature(rows, name)
-    matrix[:, :n_numeric] -= encoding.mean
-    matrix[:, :n_numeric] /= encoding.scale
-    start = n_numeric
+    if encoding.numeric:
+        # As rows of a matrix, which numpy makes and goes through more quickly than columns.
+        numbers = np.array([feature(rows, name) for name in encoding.numeric])
+        numbers -= np.array(encoding.mean)[:, np.newaxis]
+        numbers /= np.array(encoding.scale)[:, np.newaxis]
+        matrix[:, :start] = numbers.T
     every_row = np.arange(rows.n_rows)
     for name in encoding.categorical:
         matrix[every_row, start + rows.codes[name]] = 1.0

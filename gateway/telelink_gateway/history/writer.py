@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 
+from telelink_gateway.deadlines import Deadlines
 from telelink_gateway.history.store import Group, KeptReply, Store
 from telelink_shared.web.startup import StartupError
 
@@ -49,6 +50,8 @@ class GroupCommitWriter:
         self._queue: queue.SimpleQueue[Sequence[_Entry] | None] = queue.SimpleQueue()
         self._submitted: list[_Entry] = []
         self._n_submitted_rows = 0
+        self._waiting: dict[asyncio.Future[Any], float] = {}
+        self._deadlines = Deadlines(self._waiting.items, _too_late)
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
         self._trouble: str | None = None
         self._step_begun_at: float | None = None
@@ -113,12 +116,12 @@ class GroupCommitWriter:
         self._n_submitted_rows += len(work.rows) if isinstance(work, Group) else 0
         if self._n_submitted_rows >= _MAX_ROWS_PER_COMMIT:
             self._hand_over()
-        # As asyncio.timeout_at, for a third of its price.
-        timer = self._loop.call_at(deadline, _too_late, done)
+        self._waiting[done] = deadline
+        self._deadlines.note(deadline)
         try:
             return await done
         finally:
-            timer.cancel()
+            del self._waiting[done]
 
     def _hand_over(self) -> None:
         submitted, self._submitted, self._n_submitted_rows = self._submitted, [], 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Generic, TypeVar
+
+from telelink_gateway.deadlines import Deadlines
 
 Question = TypeVar("Question")
 Reply = TypeVar("Reply")
@@ -20,8 +21,6 @@ MAX_WAITING: Final = 2_048
 MAX_CALLS: Final = 8
 # A call that takes longer than this is a slow one, and no reason for others to wait for its end.
 PATIENCE_S: Final = 0.02
-# Whoever has no reply is told no later than this after the deadline: looking through all of them has its price.
-_EXPIRY_STEP_S: Final = 0.005
 # How much the last call counts in the usual time of a call.
 _WEIGHT: Final = 0.1
 
@@ -63,8 +62,7 @@ class Batcher(Generic[Question, Reply]):
         self._calls: dict[asyncio.Task[None], Sequence[_Waiting[Question, Reply]]] = {}
         self._is_starting = False
         self._patience: asyncio.TimerHandle | None = None
-        self._expiry: asyncio.TimerHandle | None = None
-        self._expires_at = math.inf
+        self._deadlines = Deadlines(self._all_waiting, self._expire)
         self._usual_call_s = 0.0
 
     def ask(self, question: Question, *, deadline: float) -> asyncio.Future[Reply]:
@@ -75,9 +73,7 @@ class Batcher(Generic[Question, Reply]):
             reply.set_result(self._refused())
             return reply
         self._waiting.append(_Waiting(question, deadline, reply))
-        # One timer for all: one for each costs more than all else that is done here.
-        if deadline < self._expires_at:
-            self._expire_at(deadline, loop)
+        self._deadlines.note(deadline)
         if not self._calls or len(self._waiting) >= MAX_QUESTIONS_PER_CALL:
             self._start_soon(loop)
         else:
@@ -147,27 +143,14 @@ class Batcher(Generic[Question, Reply]):
                     member.reply.set_exception(error)
         self._usual_call_s += _WEIGHT * (min(loop.time() - started, PATIENCE_S) - self._usual_call_s)
 
-    def _expire_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expires_at = deadline
-        self._expiry = loop.call_at(deadline, self._expire, context=Context())
-
-    def _expire(self) -> None:
-        """Tell those whose deadline is over, in the queue or in a call, and come back for the next."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._expiry, self._expires_at = None, math.inf
-        left = []
+    def _all_waiting(self) -> Iterator[tuple[_Waiting[Question, Reply], float]]:
+        """In the queue or in a call."""
         for member in chain(self._waiting, *self._calls.values()):
-            if member.reply.done():
-                continue
-            if member.deadline <= now:
-                member.settle(self._expired())
-            else:
-                left.append(member.deadline)
-        if left:
-            self._expire_at(max(min(left), now + _EXPIRY_STEP_S), loop)
+            if not member.reply.done():
+                yield member, member.deadline
+
+    def _expire(self, member: _Waiting[Question, Reply]) -> None:
+        member.settle(self._expired())
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         del self._calls[call]

@@ -94,8 +94,8 @@ class LoadedModel:
 
     def _check_required(self, rows: Rows) -> None:
         required = [column for column in self.definition.required if column in rows.numbers]
-        # One look at the sum, which is not known where any of them is not.
-        if np.isnan(sum(rows.numbers[column] for column in required)).any():
+        # One look at all of them.
+        if np.isnan([rows.numbers[column] for column in required]).any():
             column, unknown = next(
                 (column, unknown) for column in required if (unknown := np.isnan(rows.numbers[column])).any()
             )
@@ -131,25 +131,30 @@ class LoadedModel:
             [next(at for at, need in enumerate(needs) if need & known == need) for known in range(1 << len(bits))]
         )
 
+    @cached_property
+    def _variant_names(self) -> NDArray[Any]:
+        return np.array([variant.name for variant in self.manifest.variants], dtype=object)
+
     def _by_variant(self, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
         answered_by = self._variant_of[self._known(rows)]
         found = sorted(set(answered_by.tolist())) or [0]
+        outputs: dict[str, NDArray[Any]] = {}
         if len(found) == 1:
-            return self._answers(self.manifest.variants[found[0]], rows, with_reasons=with_reasons)
-        results: dict[str, NDArray[Any]] = {}
-        for position in found:
-            mine = answered_by == position
-            variant = self.manifest.variants[position]
-            for name, values in self._answers(variant, rows.take(mine), with_reasons=with_reasons).items():
-                unknown = None if name == VARIANT_OUTPUT else np.nan
-                whole = results.setdefault(name, np.full((rows.n_rows, *values.shape[1:]), unknown, values.dtype))
-                whole[mine] = values
-        return results
+            outputs |= self._answers(self.manifest.variants[found[0]], rows, with_reasons=with_reasons)
+        else:
+            for position in found:
+                mine = np.flatnonzero(answered_by == position)
+                variant = self.manifest.variants[position]
+                for name, values in self._answers(variant, rows.take(mine), with_reasons=with_reasons).items():
+                    if name not in outputs:
+                        outputs[name] = np.empty((rows.n_rows, *values.shape[1:]))
+                    outputs[name][mine] = values
+        outputs[VARIANT_OUTPUT] = self._variant_names[answered_by]
+        return outputs
 
     def _answers(self, variant: Variant, rows: Rows, *, with_reasons: bool) -> dict[str, NDArray[Any]]:
-        """All outputs of one variant, with its name and perhaps the reasons."""
+        """All outputs of one variant, perhaps with the reasons."""
         answers: dict[str, NDArray[Any]] = dict(self.answer(variant, rows))
-        answers[VARIANT_OUTPUT] = np.full(rows.n_rows, variant.name, dtype=object)
         if with_reasons:
             shares, baseline = contributions(rows, self.reference, partial(self._main_answer, variant))
             answers |= {REASONS_OUTPUT: shares, BASELINE_OUTPUT: baseline}

@@ -42,6 +42,8 @@ class Envelope:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._extra_headers = extra_headers
+        # Bound once: what `log` stands for is else found out for each line.
+        self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count, time and log by route, never by body or query; the route is known only after the router has run."""
@@ -76,7 +78,7 @@ class Envelope:
             route = scope.get("direct_route") or getattr(scope.get("route"), "path", None) or "none"
             self._metrics.end(scope["method"], route, status, duration_s)
             if route not in _PROBES:
-                log.info(
+                self._log.info(
                     "request",
                     method=scope["method"],
                     route=route,

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import httptools
 import structlog
@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from telelink_shared.problem import MEDIA_TYPE, BadRequest, HeadTooLarge, Problem
 from telelink_shared.web.request_id import new_id
+from telelink_shared.web.together import Together
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Of a head, and likewise of trailers and of what chunks say about themselves; nginx passes on half of it at most."""
@@ -28,48 +29,6 @@ log = structlog.get_logger()
 
 HANG_UP: Final = "hang_up"
 """In the scope of a request: what is to be called when its client has gone before the reply was there."""
-
-
-class _Together:
-    """A transport that sends at once what is written in one turn of the event loop.
-
-    The server writes the head of a reply, then its body. Sent apart, they cost a system call more, and whoever reads
-    them wakes up twice.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-        self.is_closing = transport.is_closing
-        self.resume_reading = transport.resume_reading
-
-    def write(self, data: bytes) -> None:
-        """Send it when `send` is called, or when this turn of the loop is over."""
-        if not self._parts:
-            self._loop.call_soon(self.send)
-        self._parts.append(data)
-
-    def send(self) -> None:
-        """Send what has been written."""
-        parts, self._parts = self._parts, []
-        if parts and not self.is_closing():
-            self._transport.write(b"".join(parts))
-
-    def close(self) -> None:
-        """Send what has been written, and close."""
-        self.send()
-        self._transport.close()
-
-    def end(self) -> None:
-        """Send what has been written, and nothing any more; what comes in is still read."""
-        self.send()
-        if not self.is_closing():
-            self._transport.write_eof()
-            self.is_closing = lambda: True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _refusal(problem: Problem) -> bytes:
@@ -99,17 +58,19 @@ class WholeReplies(HttpToolsProtocol):
     # That of a request which offers an upgrade, without the offer.
     _head_anew = b""
     _head_timer: asyncio.TimerHandle | None = None
+    # None while something is asked; on the event loop's clock.
+    _idle_since: float | None = None
 
     # override: a TCP connection's transport is always of this kind, as the server's own signature says too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop."""
-        self.together = _Together(transport, self.loop)
+        self.together = Together(transport, self.loop)
         # What it does not do itself, it has from the transport.
         super().connection_made(cast("asyncio.Transport", self.together))
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         self._n_pending_bytes += len(data)
         if self._n_pending_bytes <= MAX_HEAD_BYTES and not self._has_refused:
             self._feed(data)
@@ -231,6 +192,33 @@ class WholeReplies(HttpToolsProtocol):
             cast("Callable[[], None]", hang_up)()
 
     def on_response_complete(self) -> None:
-        """Called by the server."""
+        """Called by the server, and as its own but for the timer, of which it makes one for each reply."""
         self.together.send()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.await_next()
+
+    def await_next(self) -> None:
+        """All is answered: close the connection when nothing more is asked for so long."""
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called by the timer. What was asked meanwhile has not stopped it, which would cost as much as starting it."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._look_after(left_s)
+        else:
+            super().timeout_keep_alive_handler()

@@ -7,7 +7,7 @@ import gc
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import TypeVar
 
@@ -81,11 +81,7 @@ class _DrainingServer(uvicorn.Server):
 def _one_line_on_failed_start(app: ASGIApp) -> ASGIApp:
     """A StartupError in the lifespan is logged as a line; the server would print its trace twice."""
 
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await app(scope, receive, send)
-            return
-
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_without_trace(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
                 message = {**message, "message": ""}
@@ -95,6 +91,10 @@ def _one_line_on_failed_start(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send_without_trace)
         except StartupError as error:
             log.error("cannot start", reason=str(error))
+
+    # No coroutine of its own: each request would pay for it.
+    def wrapped(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (lifespan if scope["type"] == "lifespan" else app)(scope, receive, send)
 
     return wrapped
 
@@ -122,6 +122,7 @@ def _serve(service: str, settings_type: type[S], create_app: Callable[[S], FastA
         host, port = listener.getsockname()[:2]
         config = uvicorn.Config(
             _one_line_on_failed_start(app),
+            interface="asgi3",
             http=shedding_protocol(refuse) if (refuse := app.state.refuse_at_once) else WholeReplies,
             ws="none",
             log_config=None,

@@ -68,9 +68,6 @@ def shedding_protocol(refuse: Refuse) -> type[WholeReplies]:
                 return
             self.together.write(reply)
             self.together.send()
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self.await_next()
 
     return Shedding

@@ -15,7 +15,7 @@ from telelink_gateway.upstream.batching import MAX_CALLS, MAX_QUESTIONS_PER_CALL
 from telelink_gateway.upstream.breaker import MIN_CALLS
 from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
 from telelink_gateway.upstream.http import Http
-from telelink_gateway.upstream.model import Model
+from telelink_gateway.upstream.model import LastInputs, Model
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer, row_of
 from telelink_shared.problem import ModelUnavailable, Overloaded
@@ -250,3 +250,18 @@ async def test_more_than_can_be_answered_are_told_so_at_once_and_counted(model, 
     assert registry.get_sample_value("upstream_shed_total", {"service": "churn-service"}) == len(refused)
     service.is_open.set()
     assert {told(reply) for reply in await asyncio.gather(*replies)} == {0.0001, Overloaded}
+
+
+def test_the_same_customers_are_encoded_once_for_both_models():
+    encode, rows = LastInputs(), [row(1), row(2)]
+    first = encode(rows)
+    assert first == inputs_of(rows)
+    assert encode(list(rows)) is first
+
+
+@pytest.mark.parametrize("tenures", [[1], [1, 3], [2, 1], [1, 2, 3]])
+def test_other_customers_are_encoded_anew(tenures):
+    encode, rows = LastInputs(), [row(1), row(2), row(3)]
+    encode(rows[:2])
+    others = [rows[tenure - 1] for tenure in tenures]
+    assert encode(others) == inputs_of(others)

@@ -54,17 +54,30 @@ class Serving:
         hung_up: set by a client that left before its reply.
         sent: what each write was given.
         headers: of each request, as they are once it is answered.
+        looked: set when the server has looked whether a connection is still of use.
+        protocol: of the latest connection.
     """
+
+    def __init__(self, *, keep_alive_s=5.0):
+        self.keep_alive_s = keep_alive_s
 
     async def __aenter__(self):
         self.go = asyncio.Event()
+        self.looked = asyncio.Event()
         self.sent = sent = []
+
+        serving = self
 
         class Recording(WholeReplies):
             def connection_made(self, transport):
                 super().connection_made(transport)
+                serving.protocol = self
                 write = self.together._transport.write
                 self.together._transport = Recorded(transport, lambda data: (sent.append(bytes(data)), write(data)))
+
+            def timeout_keep_alive_handler(self):
+                super().timeout_keep_alive_handler()
+                serving.looked.set()
 
         self.hung_up = asyncio.Event()
         self.headers = []
@@ -83,6 +96,7 @@ class Serving:
             log_config=None,
             date_header=False,
             server_header=False,
+            timeout_keep_alive=self.keep_alive_s,
         )
         self.server = uvicorn.Server(config)
         self.task = asyncio.create_task(self.server._serve([listener]))
@@ -149,6 +163,35 @@ async def test_a_client_that_hangs_up_before_its_reply_is_told_to_whoever_asked(
         async with asyncio.timeout(10):
             await serving.hung_up.wait()
         serving.go.set()
+
+
+async def test_a_connection_that_nobody_uses_any_more_is_closed():
+    async with Serving(keep_alive_s=0.05) as serving, asyncio.timeout(10):
+        got, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
+        assert b"close" not in got
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_is_not_closed_under_a_request_that_takes_longer():
+    async with Serving(keep_alive_s=0.05) as serving, asyncio.timeout(10):
+        _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
+        writer.write(b"GET /parts HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\nhe")
+        serving.looked.clear()
+        await serving.looked.wait()
+        serving.go.set()
+        assert await reader.read() == b"llo"
+        writer.close()
+
+
+async def test_the_timer_of_an_earlier_reply_closes_nothing():
+    async with Serving() as serving, asyncio.timeout(10):
+        _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
+        serving.protocol.timeout_keep_alive_handler()
+        writer.write(LAST)
+        assert (await reader.read()).endswith(b"hello")
+        writer.close()
 
 
 async def test_the_last_reply_of_a_connection_is_sent_before_it_is_closed():
