@@ -65,8 +65,7 @@ def told(load):
     return ", ".join([*figures, f"{load.n_unasked / load.duration_s:.0f}/s not sent"])
 
 
-# Of two cores the load takes one itself, and what it costs to refuse the rest is in frontend/README.md. A system that
-# gives way under load keeps a tenth.
+# The load takes much of two cores itself, and what it costs to refuse the rest is in frontend/README.md.
 SHARE = 0.4
 
 

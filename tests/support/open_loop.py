@@ -68,7 +68,7 @@ class _Connection(asyncio.Protocol):
         status = int(head[9:12])
         if status in (429, 503) and b"\r\nretry-after:" not in head:
             self._load.outcome.without_retry_after += 1
-        self._load.answered(self, status)
+        self._load.answered(self, status, is_last=b"\r\nconnection: close" in head)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._load.lost(self)
@@ -90,36 +90,61 @@ class _Load:
         self.outcome = Outcome()
         self._free: deque[_Connection] = deque()
         self._all: set[_Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._is_over = False
         self.closed_loop = False
 
     async def connect(self) -> None:
-        loop = asyncio.get_running_loop()
         for number in range(self._most):
-            source = self._sources[number % len(self._sources)]
-            _, each = await loop.create_connection(
-                lambda source=source: _Connection(self, source), *self._address, local_addr=(source, 0)
-            )
-            self._all.add(each)
-            self._free.append(each)
+            await self._open(self._sources[number % len(self._sources)])
 
-    def answered(self, connection: _Connection, status: int) -> None:
-        now = time.monotonic()
-        self.outcome.latencies_s.setdefault(status, []).append(now - connection.due)
+    async def _open(self, source: str) -> None:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: _Connection(self, source), *self._address, local_addr=(source, 0)
+        )
+        self._all.add(connection)
+        self._next(connection)
+
+    def _next(self, connection: _Connection) -> None:
         if self.closed_loop and not self._is_over:
-            connection.ask(now)
+            connection.ask(time.monotonic())
         else:
             self._free.append(connection)
 
+    def answered(self, connection: _Connection, status: int, *, is_last: bool) -> None:
+        self.outcome.latencies_s.setdefault(status, []).append(time.monotonic() - connection.due)
+        if is_last:  # a server lets each connection have so many requests
+            self._all.discard(connection)
+            opening = asyncio.get_running_loop().create_task(self._open(connection.source))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+        else:
+            self._next(connection)
+
     def lost(self, connection: _Connection) -> None:
+        if connection not in self._all:
+            return
         self._all.discard(connection)
         if connection in self._free:  # the server closes idle ones when it needs room
             self._free.remove(connection)
         elif not self._is_over:
             self.outcome.latencies_s.setdefault(0, []).append(time.monotonic() - connection.due)
 
+    async def _until_answered(self) -> None:
+        deadline = time.monotonic() + 15
+        while len(self._free) < len(self._all) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+
+    async def _be_accepted(self) -> None:
+        """Have each connection answered once: it is open before the server, which takes one in a turn, has it."""
+        while self._free:
+            self._free.popleft().ask(time.monotonic())
+        await self._until_answered()
+        self.outcome = Outcome()
+
     async def run(self, rate: float | None, seconds: float, seed: int) -> Outcome:
         await self.connect()
+        await self._be_accepted()
         started = now = time.monotonic()
         if rate is None:
             self.closed_loop = True
@@ -140,10 +165,8 @@ class _Load:
                     due += chance.expovariate(rate)
                 await asyncio.sleep(max(0.0, min(due - time.monotonic(), 0.002)))
         self.outcome.duration_s = time.monotonic() - started
-        deadline = time.monotonic() + 15
         self._is_over = True
-        while len(self._free) < len(self._all) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await self._until_answered()
         for each in self._all:
             each.close()
         return self.outcome
