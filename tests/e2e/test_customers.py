@@ -177,6 +177,24 @@ def test_what_is_removed_is_gone_after_a_second_click(scored):
     expect(scored.get_by_role("alert")).to_contain_text("There is no such job.")
 
 
+def test_whoever_goes_on_before_what_was_asked_for_is_there_stays_where_they_went(scored):
+    address = scored.url
+    scored.route("**/rows?*", lambda route: None)
+    with scored.expect_request("**/rows?*"):
+        scored.get_by_role("button", name="Next page").click()
+    scored.goto(address.partition("?")[0])
+    expect(scored.get_by_text("Drop a file of customers here")).to_be_visible()
+    scored.unroute("**/rows?*")
+    scored.goto(address)
+    expect(scored.locator(".customers-table")).to_be_visible()
+    scored.route("**/v1/jobs", lambda route: None)
+    with scored.expect_request("**/v1/jobs"):
+        scored.get_by_role("button", name="Remove").click()
+        scored.get_by_role("button", name="Remove for good?").click()
+    scored.goto(address)
+    expect(scored.get_by_role("alert")).to_contain_text("There is no such job.")
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """A file of 100,000 customers."""

@@ -262,6 +262,16 @@ export function show({ root, store, params, signal, write }) {
     }
   }
 
+  async function trySample() {
+    const mine = AbortSignal.any([current.signal, signal]);
+    try {
+      const file = await sampleFile(SAMPLE, mine);
+      if (!mine.aborted) take(file);
+    } catch (error) {
+      fail(error, mine);
+    }
+  }
+
   async function saveFiltered() {
     const told = card.querySelector('[data-told]');
     told.textContent = t('job.exporting');
@@ -305,7 +315,7 @@ export function show({ root, store, params, signal, write }) {
     }
     if (mine.aborted) return;
     if (shown.job) write({}, { isStep: true });
-    await start();
+    start();
     card.querySelector('#job-heading').focus();
   }
 
@@ -313,7 +323,9 @@ export function show({ root, store, params, signal, write }) {
     shown.offset = offset;
     write(toAddress(), { isStep: true });
     card.querySelector('.filters').scrollIntoView({ block: 'start' });
-    drawRows({ isMove: true }).then(() => standOnStep(card.querySelector('.rows'), step));
+    // By the time they are there the card may show something else.
+    const rows = card.querySelector('.rows');
+    drawRows({ isMove: true }).then(() => standOnStep(rows, step));
   }
 
   function filterBy(filters) {
@@ -351,7 +363,7 @@ export function show({ root, store, params, signal, write }) {
       showFilters();
       card.querySelector('#filter-tier').focus();
     }
-    if (action === 'sample') sampleFile(SAMPLE, signal).then(take, (error) => fail(error, signal));
+    if (action === 'sample') trySample();
     return undefined;
   });
   root.querySelector('.customers').addEventListener('click', ({ target }) => {
