@@ -42,6 +42,7 @@ from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.model import LastInputs, Model
+from telelink_gateway.upstream.service import ModelService
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
@@ -83,7 +84,7 @@ async def _open_resources(
         encode = LastInputs()
 
         def model(name: str, url: str, outputs: tuple[Expected, ...]) -> Model:
-            client = ModelClient(f"{name}-service", name, url, http, upstream, schema_hash, outputs)
+            client = ModelClient(ModelService(f"{name}-service", name, url, http, schema_hash), upstream, outputs)
             stack.push_async_callback(client.close)
             return Model(client, encode)
 

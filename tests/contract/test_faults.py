@@ -16,6 +16,7 @@ from telelink_gateway.predicting import CHURN_OUTPUTS, CLV_OUTPUTS, ROWS_PER_CAL
 from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
 from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.model import Model
+from telelink_gateway.upstream.service import ModelService
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
@@ -97,10 +98,8 @@ async def test_each_of_a_call_is_answered_by_the_own_deadline(churn, clv):
         metrics = UpstreamMetrics(CollectorRegistry())
 
         def model(stub, outputs):
-            client = ModelClient(
-                f"{stub.model}-service", stub.model, stub.url, http, metrics, input_schema_hash(ELEVEN), outputs
-            )
-            return Model(client)
+            service = ModelService(f"{stub.model}-service", stub.model, stub.url, http, input_schema_hash(ELEVEN))
+            return Model(ModelClient(service, metrics, outputs))
 
         models = Models(model(churn, CHURN_OUTPUTS), model(clv, CLV_OUTPUTS), Policy())
         customer = Customer.model_validate(a_customer())

@@ -30,6 +30,7 @@ from telelink_gateway.upstream.failure import RETRIED
 from telelink_gateway.upstream.http import made_socket, open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.model import Model
+from telelink_gateway.upstream.service import ModelService
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer, row_of
 
@@ -345,7 +346,8 @@ async def open_client():
 
         def open_at(url, resolve):
             metrics, schema_hash = UpstreamMetrics(CollectorRegistry()), input_schema_hash(ELEVEN)
-            client = ModelClient("churn-service", "churn", url, http, metrics, schema_hash, CHURN_OUTPUTS, resolve)
+            service = ModelService("churn-service", "churn", url, http, schema_hash, resolve)
+            client = ModelClient(service, metrics, CHURN_OUTPUTS)
             stack.push_async_callback(client.close)
             return Model(client)
 

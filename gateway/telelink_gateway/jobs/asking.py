@@ -88,7 +88,7 @@ class Asking:
                 await self._ask(checked, figures)
                 self._takes_bytes = None
             elif n_rows == 1:
-                log.warning("model service refused a customer", upstream=self._client.service)
+                log.warning("model service refused a customer", upstream=self._client.service.name)
                 figures.add_refused()
             else:
                 # Halved until each that is refused stands alone.
@@ -105,12 +105,12 @@ class Asking:
                 inputs = binary_inputs(checked) if self._takes_bytes else json_inputs(checked)
                 answer = await self._client.infer(inputs, headers=_NO_HEADERS, deadline=deadline)
             except ModelUnavailable as problem:
-                self._waits(self._client.service, problem.detail)
+                self._waits(self._client.service.name, problem.detail)
                 self._takes_bytes = None
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
             else:
-                self._waits(self._client.service, None)
+                self._waits(self._client.service.name, None)
                 return answer
 
 

@@ -35,6 +35,7 @@ from telelink_gateway.upstream.answer import Expected
 from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.upstream.service import ModelService
 from telelink_gateway.wall_clock import now_ms
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.bulk.deciding import CHURN_FIGURES, CLV_FIGURES
@@ -295,7 +296,7 @@ async def work(settings: Settings, should_stop: asyncio.Event) -> None:
 
         def client(name: str, url: str, outputs: tuple[Expected, ...], figures: tuple[str, ...]) -> ModelClient:
             expected = tuple(each for each in outputs if each.name in figures)
-            made = ModelClient(f"{name}-service", name, url, http, metrics, schema_hash, expected)
+            made = ModelClient(ModelService(f"{name}-service", name, url, http, schema_hash), metrics, expected)
             stack.push_async_callback(made.close)
             return made
 

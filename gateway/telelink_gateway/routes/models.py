@@ -13,6 +13,7 @@ from telelink_gateway.claims import CLAIMED
 from telelink_gateway.predicting import Models
 from telelink_gateway.resources import Uses
 from telelink_gateway.upstream.client import ModelClient
+from telelink_gateway.upstream.service import ModelService
 from telelink_gateway.upstream.status import ServiceState
 from telelink_shared.inference import ModelMetadata
 from telelink_shared.problem import ModelUnavailable, NotFound
@@ -147,12 +148,12 @@ def _variant(variant: Mapping[str, Any], measured: Mapping[str, Any]) -> Variant
     )
 
 
-def _summary(client: ModelClient, state: ServiceState) -> dict[str, Any]:
-    metadata = client.latest_metadata
+def _summary(service: ModelService, state: ServiceState) -> dict[str, Any]:
+    metadata = service.latest_metadata
     parameters = metadata.parameters if metadata else {}
     return {
-        "name": client.model,
-        "service": client.service,
+        "name": service.model,
+        "service": service.name,
         "state": state,
         "version": metadata.versions[-1] if metadata else None,
         "versions_on_disk": _told(list[str] | None, parameters.get("versions_on_disk"), None),
@@ -197,7 +198,8 @@ async def models(uses: Uses) -> ModelsReply:
     statuses = await asyncio.gather(*(client.status() for client in clients))
     return ModelsReply(
         models=[
-            ModelSummary(**_summary(client, status.state)) for client, status in zip(clients, statuses, strict=True)
+            ModelSummary(**_summary(client.service, status.state))
+            for client, status in zip(clients, statuses, strict=True)
         ]
     )
 
@@ -205,10 +207,11 @@ async def models(uses: Uses) -> ModelsReply:
 @router.get("/{name}")
 async def model(uses: Uses, name: str) -> ModelReply:
     """A model's card; where its service cannot be reached, as it last was."""
-    client = next((each for each in _clients(uses.models) if each.model == name), None)
+    client = next((each for each in _clients(uses.models) if each.service.model == name), None)
     if client is None:
         raise NotFound("There is no model of this name.")
     status = await client.status()
-    if client.latest_metadata is None:
-        raise ModelUnavailable(f"The {client.service} has not been reached yet.", retry_after_s=_RETRY_AFTER_S)
-    return ModelReply(**_summary(client, status.state), **_card(client.latest_metadata))
+    service = client.service
+    if service.latest_metadata is None:
+        raise ModelUnavailable(f"The {service.name} has not been reached yet.", retry_after_s=_RETRY_AFTER_S)
+    return ModelReply(**_summary(service, status.state), **_card(service.latest_metadata))

@@ -34,10 +34,10 @@ class ProblemReply(BaseModel):
 @router.get("/v1/policy", tags=["decisions"])
 async def policy(uses: Uses) -> PolicyReply:
     """The policy in force."""
-    if uses.models.clv.client.latest_metadata is None:
+    if uses.models.clv.client.service.latest_metadata is None:
         await uses.models.clv.client.status()
     return PolicyReply.model_validate(
-        policy_in_force(uses.models.policy, uses.models.clv.client.latest_metadata), from_attributes=True
+        policy_in_force(uses.models.policy, uses.models.clv.client.service.latest_metadata), from_attributes=True
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 import structlog
 from pydantic import ValidationError
@@ -20,24 +19,22 @@ from pydantic_core import from_json, to_json
 from telelink_gateway.upstream.answer import REASONS, Answer, Expected, Inputs, checked_columns, inputs_of
 from telelink_gateway.upstream.binary import headers_of, read_reply
 from telelink_gateway.upstream.breaker import Breaker, State
-from telelink_gateway.upstream.endpoints import Endpoints, Resolve, look_up
 from telelink_gateway.upstream.failure import RETRIED, Failure, FailureCode
-from telelink_gateway.upstream.http import Http, Reply
-from telelink_gateway.upstream.metadata import checked_metadata
+from telelink_gateway.upstream.http import Reply
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.probing import Prober
 from telelink_gateway.upstream.retry import RetryBudget
-from telelink_gateway.upstream.status import CallLog, Said, ServiceState, ServiceStatus
+from telelink_gateway.upstream.service import ModelService
+from telelink_gateway.upstream.status import CallLog, Said, ServiceStatus
 from telelink_shared.customer import EXAMPLE, MINUTES, Customer, row_of
-from telelink_shared.inference import DEADLINE_HEADER, InferResponse, ModelMetadata, ServerMetadata
+from telelink_shared.inference import DEADLINE_HEADER, InferResponse
 from telelink_shared.problem import ModelUnavailable
 from telelink_shared.reasons import GROUP_NAMES
 from telelink_shared.web.request_id import new_id
 
 _RETRY_AFTER_S: Final = 2
-# How long an answer to "are you there?" is good for, and how long it may take.
+# How long an answer to "are you there?" is good for.
 _STATUS_AGE_S: Final = 0.5
-_STATUS_TIMEOUT_S: Final = 1.0
 # With the second before it, a service that is back is found within three.
 _PROBE_TIMEOUT_S: Final = 1.5
 # Who gives a call less time than this has no reason to call the service slow. It is at least ten times what is usual.
@@ -45,15 +42,12 @@ _FAIR_S: Final = 0.25
 _FAIR_S_PER_ROW: Final = 0.001
 # With reasons, every coalition of the groups of fields is asked for.
 _ROWS_PER_EXPLAINED: Final = 2 ** len(GROUP_NAMES)
-# A service has one version at a time, and a second while it is replaced.
-_MAX_VERSIONS: Final = 8
 _JSON: Final = {"content-type": "application/json"}
 _KEEP: Final[Mapping[str, str]] = {}
 _CLOSE: Final[Mapping[str, str]] = {"connection": "close"}
-# A row with reasons has about 500 bytes, our services' metadata 7,000.
+# A row with reasons has about 500 bytes.
 _REPLY_BYTES: Final = 64 * 1024
 _REPLY_BYTES_PER_ROW: Final = 1024
-_METADATA_BYTES: Final = 1024 * 1024
 # The fault is with what was sent. Our services say 422; those of other makes also 400, or that it is too much.
 _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -105,30 +99,18 @@ def _probe_inputs() -> Inputs:
 
 @dataclass
 class ModelClient:
-    """One model service.
+    """Asks one model service.
 
     Attributes:
-        service: the service's name, as operators know it.
-        model: the model's name in the protocol.
-        url: its address.
-        http: how it is reached.
-        schema_hash: of the input schema that this gateway sends.
+        service: that is asked.
         expected: outputs that are asked for and checked.
-        resolve: how the name in its address is looked up.
     """
 
-    service: str
-    model: str
-    url: str
-    http: Http
+    service: ModelService
     metrics: UpstreamMetrics
-    schema_hash: str
     expected: tuple[Expected, ...]
-    resolve: Resolve = look_up
     breaker: Breaker = field(init=False)
     _retries: RetryBudget = field(default_factory=RetryBudget, init=False)
-    _metadata: dict[str, ModelMetadata] = field(default_factory=dict, init=False)
-    _latest: ModelMetadata | None = field(default=None, init=False)
     _calls: CallLog = field(default_factory=CallLog, init=False)
     _said: Said | None = field(default=None, init=False)
     _said_at: float = field(default=0.0, init=False)
@@ -136,19 +118,17 @@ class ModelClient:
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self._breaker_changed)
-        self._endpoints = Endpoints(self.url, self.resolve)
         self._prober = Prober(self.breaker, self._probe)
         self._ids = new_id()
         self._numbers = itertools.count()
         # What is sent along while connections may have something left over.
         self._mistrust: Mapping[str, str] = _KEEP
-        self._infer_path = f"/v2/models/{self.model}/infer"
-        self.metrics.begin(self.service)
+        self.metrics.begin(self.service.name)
 
     async def close(self) -> None:
         """End what goes on by itself."""
         await self._prober.close()
-        await self._endpoints.close()
+        await self.service.close()
 
     async def infer(
         self, inputs: Inputs, *, headers: Mapping[str, str], deadline: float, with_reasons: bool = False
@@ -215,7 +195,7 @@ class ModelClient:
             raise
         finally:
             took_s = time.perf_counter() - started
-            self.metrics.ended(self.service, outcome, took_s)
+            self.metrics.ended(self.service.name, outcome, took_s)
             if outcome == "ok":
                 self._calls.answered(took_s)
             self.breaker.record(ticket, is_well, loop.time())
@@ -224,23 +204,23 @@ class ModelClient:
         """Ask, and once more where that may help and is allowed, at another address if there is one."""
         loop = asyncio.get_running_loop()
         given_s = call.deadline - loop.time()
-        base = await self._endpoints.pick(loop.time())
+        base = await self.service.pick()
         try:
             return await self._ask_at(base, call)
         except asyncio.CancelledError:
             # By the deadline, and not since the caller has gone: one of several that hangs must not take all with it.
             if loop.time() >= call.deadline and given_s >= _fair_s(call):
-                self._endpoints.avoid(base, loop.time())
+                self.service.avoid(base)
             raise
         except Failure as failure:
             if failure.code not in RETRIED:
                 raise
             if failure.code != "version":
-                self._endpoints.avoid(base, loop.time())
+                self.service.avoid(base)
             if call.is_probe or not self._retries.spend():
                 raise
-            self.metrics.retries.labels(self.service, failure.code).inc()
-        return await self._ask_at(await self._endpoints.pick(loop.time(), not_this=base), call)
+            self.metrics.retries.labels(self.service.name, failure.code).inc()
+        return await self._ask_at(await self.service.pick(not_this=base), call)
 
     async def _ask_at(self, base: str, call: _Call) -> Answer:
         call_id = self._ids + str(next(self._numbers))
@@ -255,9 +235,8 @@ class ModelClient:
             headers, body = headers_of(body), body + call.inputs.data
         left_ms = max(0, int((call.deadline - asyncio.get_running_loop().time()) * 1e3))
         n_rows = call.inputs.n_rows
-        reply = await self._exchange(
-            "POST",
-            base + self._infer_path,
+        reply = await self.service.infer(
+            base,
             {**headers, **self._mistrust, **call.headers, DEADLINE_HEADER: str(left_ms)},
             body,
             limit_bytes=_REPLY_BYTES + n_rows * _REPLY_BYTES_PER_ROW,
@@ -272,13 +251,13 @@ class ModelClient:
             self._mistrust = _CLOSE
             raise Failure("mixed_up", "the reply is to another call")
         self._mistrust = _KEEP
-        if message.model_name != self.model:
+        if message.model_name != self.service.model:
             raise Failure("model", "another model answered")
         columns, invalid = checked_columns(message, call.outputs, n_rows)
         version = message.model_version
         # Asked of the one that answered: behind another address there may be another version.
-        metadata = self._metadata.get(version) or await self._describe(base, call.headers, version)
-        return Answer(self.model, version, metadata, columns, invalid)
+        metadata = self.service.metadata.get(version) or await self.service.describe(base, call.headers, version)
+        return Answer(self.service.model, version, metadata, columns, invalid)
 
     async def _answers_another(self, base: str, call: _Call) -> bool:
         """Whether it does answer what a probe asks, by the same deadline: then the fault is with these customers."""
@@ -299,34 +278,6 @@ class ModelClient:
             raise Failure("draining", "the service is about to stop")
         raise Failure("status", f"status {reply.status}")
 
-    async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None, *, limit_bytes: int
-    ) -> Reply:
-        endpoints = self._endpoints
-        return await self.http.call(
-            method,
-            url,
-            {"host": endpoints.host, **headers},
-            content,
-            limit_bytes=limit_bytes,
-            tls_name=endpoints.tls_name,
-        )
-
-    async def _describe(self, base: str, headers: Mapping[str, str], version: str | None = None) -> ModelMetadata:
-        """Metadata of the served version, or of the one that just answered."""
-        path = f"/v2/models/{self.model}" + (f"/versions/{quote(version, safe='')}" if version else "")
-        reply = await self._exchange("GET", base + path, headers, limit_bytes=_METADATA_BYTES)
-        if reply.status == HTTPStatus.NOT_FOUND and version:
-            raise Failure("version", "the version that answered is not served any more")
-        if reply.status != HTTPStatus.OK:
-            raise Failure("status", f"status {reply.status} for the model's metadata")
-        metadata = checked_metadata(reply.body, model=self.model, version=version, schema_hash=self.schema_hash)
-        if len(self._metadata) >= _MAX_VERSIONS:
-            self._metadata.clear()
-        self._metadata[version or metadata.versions[-1]] = metadata
-        self._latest = metadata
-        return metadata
-
     async def extensions(self, *, deadline: float) -> Collection[str]:
         """What the server says that it can do beyond the protocol; nothing where it does not say.
 
@@ -335,20 +286,11 @@ class ModelClient:
         """
         try:
             async with asyncio.timeout_at(deadline):
-                base = await self._endpoints.pick(asyncio.get_running_loop().time())
-                reply = await self._exchange("GET", f"{base}/v2", {}, limit_bytes=_METADATA_BYTES)
-            return ServerMetadata.model_validate(from_json(reply.body)).extensions if reply.status == 200 else ()
-        except (ValueError, ValidationError):
-            return ()
+                return await self.service.extensions()
         except TimeoutError as error:
             raise self.unavailable("timeout", "nothing said of itself within the deadline", {}) from error
         except Failure as failure:
             raise self.unavailable(failure.code, str(failure), {}) from failure
-
-    @property
-    def latest_metadata(self) -> ModelMetadata | None:
-        """What the service last said of its model; None before it ever did."""
-        return self._latest
 
     def unavailable(self, code: FailureCode, reason: str, headers: Mapping[str, str]) -> ModelUnavailable:
         """The problem to tell a client; code and reason are for operators and the log.
@@ -361,21 +303,22 @@ class ModelClient:
 
     def not_asked(self) -> ModelUnavailable:
         """The same while the breaker is not closed."""
-        self.metrics.not_asked.labels(self.service).inc()
+        self.metrics.not_asked.labels(self.service.name).inc()
         return self._problem()
 
     def _problem(self) -> ModelUnavailable:
         return ModelUnavailable(
-            f"The {self.service} cannot answer right now. Try again in a few seconds.", retry_after_s=_RETRY_AFTER_S
+            f"The {self.service.name} cannot answer right now. Try again in a few seconds.",
+            retry_after_s=_RETRY_AFTER_S,
         )
 
     def _failed(self, code: FailureCode, reason: str, request_id: str) -> None:
         self._calls.failed(code)
-        log.warning("model service failed", upstream=self.service, code=code, reason=reason, request_id=request_id)
+        log.warning("model service failed", upstream=self.service.name, code=code, reason=reason, request_id=request_id)
 
     def _breaker_changed(self, state: State) -> None:
-        self.metrics.breaker_changed(self.service, state)
-        log.warning("breaker changed", upstream=self.service, breaker=state)
+        self.metrics.breaker_changed(self.service.name, state)
+        log.warning("breaker changed", upstream=self.service.name, breaker=state)
         if state == "open":
             self._prober.schedule()
 
@@ -384,30 +327,13 @@ class ModelClient:
         async with self._asking:
             now = time.monotonic()
             if self._said is None or now - self._said_at > _STATUS_AGE_S:
-                self._said = await self._ask_status()
+                self._said, failure = await self.service.state()
                 self._said_at = time.monotonic()
+                if failure is not None:
+                    self._failed(failure.code, str(failure), "")
             said = self._said
-        return self._calls.status(
-            said, name=self.service, address=self.url, model=self.model, breaker=self.breaker.state
-        )
-
-    async def _ask_status(self) -> Said:
-        state: ServiceState = "unreachable"
-        try:
-            async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                base = await self._endpoints.pick(asyncio.get_running_loop().time())
-                path = f"{base}/v2/models/{self.model}/ready"
-                reply = await self._exchange("GET", path, {}, limit_bytes=_METADATA_BYTES)
-                state = "not ready"
-                metadata = await self._describe(base, {})
-                notes = tuple(map(str, metadata.parameters.get("notes", ())))
-                return Said("ready" if reply.status == HTTPStatus.OK else state, metadata.versions[-1], notes)
-        except TimeoutError:
-            state = "unreachable"
-            self._failed("timeout", "no state within a second", "")
-        except Failure as failure:
-            self._failed(failure.code, str(failure), "")
-        return Said(state)
+        of = self.service
+        return self._calls.status(said, name=of.name, address=of.url, model=of.model, breaker=self.breaker.state)
 
 
 def _fair_s(call: _Call) -> float:

@@ -52,7 +52,7 @@ class Model:
         )
 
     def _overloaded(self) -> Overloaded:
-        self.client.metrics.shed.labels(self.client.service).inc()
+        self.client.metrics.shed.labels(self.client.service.name).inc()
         return Overloaded(
             "More requests are waiting than can be answered. Try again in a few seconds.", retry_after_s=2
         )

@@ -8,6 +8,7 @@ from telelink_gateway.predicting import CLV_OUTPUTS
 from telelink_gateway.upstream.client import ModelClient
 from telelink_gateway.upstream.http import Http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
+from telelink_gateway.upstream.service import ModelService
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN
 
@@ -25,9 +26,8 @@ async def open_client(service):
 
     def open_at(url="http://127.0.0.1:8002", **how):
         http = Http(httpx.MockTransport(service.handle))
-        clients.append(
-            ModelClient("clv-service", "clv", url, http, metrics, input_schema_hash(ELEVEN), CLV_OUTPUTS, **how)
-        )
+        at = ModelService("clv-service", "clv", url, http, input_schema_hash(ELEVEN), **how)
+        clients.append(ModelClient(at, metrics, CLV_OUTPUTS))
         return clients[-1]
 
     yield open_at

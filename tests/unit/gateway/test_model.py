@@ -16,6 +16,7 @@ from telelink_gateway.upstream.breaker import MIN_CALLS
 from telelink_gateway.upstream.client import ModelClient, UpstreamMetrics
 from telelink_gateway.upstream.http import Http
 from telelink_gateway.upstream.model import LastInputs, Model
+from telelink_gateway.upstream.service import ModelService
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer, row_of
 from telelink_shared.problem import ModelUnavailable, Overloaded
@@ -73,7 +74,9 @@ async def model(service, registry):
     schema_hash = input_schema_hash(ELEVEN)
     metrics = UpstreamMetrics(registry)
     return Model(
-        ModelClient("churn-service", "churn", "http://127.0.0.1:8001", http, metrics, schema_hash, CHURN_OUTPUTS)
+        ModelClient(
+            ModelService("churn-service", "churn", "http://127.0.0.1:8001", http, schema_hash), metrics, CHURN_OUTPUTS
+        )
     )
 
 

@@ -148,7 +148,7 @@ async def test_a_version_that_the_service_does_not_describe_is_not_believed(clie
 async def test_metadata_that_cannot_be_used_makes_the_model_unavailable(client, service, changes):
     service.describe = lambda _: service.reply(json.dumps(service.stub.metadata() | changes).encode())
     await problem_of(client)
-    assert client.latest_metadata is None
+    assert client.service.latest_metadata is None
     if changes != {"versions": ["2"]}:  # asked for no version in particular, that is a fine one
         assert (await client.status()).state == "not ready"
 
