@@ -45,11 +45,14 @@ class Deadlines(Generic[Who]):
         now = asyncio.get_running_loop().time()
         self._timer, self._next = None, math.inf
         left = math.inf
-        # A list: whoever is told may change what it is made from.
-        for who, deadline in list(self._waiting()):
+        over = []
+        for who, deadline in self._waiting():
             if deadline <= now:
-                self._expire(who)
+                over.append(who)
             else:
                 left = min(left, deadline)
         if left < math.inf:
             self._look_at(max(left, now + _STEP_S))
+        # Last: whoever is told may change who waits, and may fail.
+        for who in over:
+            self._expire(who)

@@ -72,11 +72,9 @@ class Rows:
 
     def take(self, index: NDArray[Any]) -> Rows:
         """The rows at `index` (positions or a mask)."""
-        # From all columns at once: for a few rows numpy takes longer to begin than to do.
-        numbers = np.array(list(self.numbers.values()))[:, index]
-        codes = np.array(list(self.codes.values()))[:, index]
-        n_rows = codes.shape[1]
-        return Rows(n_rows, dict(zip(self.numbers, numbers, strict=True)), dict(zip(self.codes, codes, strict=True)))
+        numbers = {name: values[index] for name, values in self.numbers.items()}
+        codes = {name: values[index] for name, values in self.codes.items()}
+        return Rows(len(next(iter(codes.values()))), numbers, codes)
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,7 @@ def encode(rows: Rows, encoding: Encoding) -> Floats:
     start = len(encoding.numeric)
     matrix = np.zeros((rows.n_rows, encoding.n_features))
     if encoding.numeric:
-        # As rows of a matrix, which numpy makes and goes through more quickly than columns.
+        # As rows of a matrix: for a few customers numpy is done with it sooner.
         numbers = np.array([feature(rows, name) for name in encoding.numeric])
         numbers -= np.array(encoding.mean)[:, np.newaxis]
         numbers /= np.array(encoding.scale)[:, np.newaxis]

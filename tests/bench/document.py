@@ -72,7 +72,7 @@ def document(parts: Sequence[Part], *, seconds: float, n_rounds: int, load: floa
             [
                 "# Benchmarks",
                 _HOW,
-                f"Measured on {now} by `make bench`: {n_rounds} rounds of {seconds:g} s each.",
+                f"Measured on {now} by `make bench BENCH_SECONDS={seconds:g}`: {n_rounds} rounds.",
                 "## Against the bars",
                 bars_table(bars),
                 *(part.markdown() for part in parts),

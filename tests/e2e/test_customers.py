@@ -179,7 +179,14 @@ def test_what_is_removed_is_gone_after_a_second_click(scored):
 
 def test_whoever_goes_on_before_what_was_asked_for_is_there_stays_where_they_went(scored):
     address = scored.url
-    scored.route("**/rows?*", lambda route: None)
+    held = []
+    scored.route("**/rows?*", lambda route: held.append(route))
+    with scored.expect_request("**/rows?*"):
+        scored.get_by_role("button", name="Next page").click()
+    scored.get_by_label("Risk", exact=True).focus()
+    held.pop().continue_()
+    expect(scored.locator(".pager")).to_contain_text("51 to 100 of 297")
+    expect(scored.get_by_label("Risk", exact=True)).to_be_focused()
     with scored.expect_request("**/rows?*"):
         scored.get_by_role("button", name="Next page").click()
     scored.goto(address.partition("?")[0])
@@ -193,6 +200,19 @@ def test_whoever_goes_on_before_what_was_asked_for_is_there_stays_where_they_wen
         scored.get_by_role("button", name="Remove for good?").click()
     scored.goto(address)
     expect(scored.get_by_role("alert")).to_contain_text("There is no such job.")
+
+
+def test_a_sample_that_comes_late_does_not_take_the_place_of_what_was_opened_since(scored):
+    address = scored.url
+    held = []
+    scored.route("**/samples/*", lambda route: held.append(route))
+    scored.get_by_role("button", name="Another file").click()
+    with scored.expect_request("**/samples/*"):
+        scored.get_by_role("button", name="Try it with a sample").click()
+    with scored.expect_event("requestfailed"):
+        scored.goto(address)
+    expect(scored.locator(".customers-table")).to_be_visible()
+    expect(scored).to_have_url(address)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,17 @@ from playwright.sync_api import expect
 
 from support.browser import needs_browser
 from support.nginx import needs_nginx
-from support.page import HOSTILE, answered, assert_nothing_ran, faults_of, fill_in, fill_with, keep_picture, predict
+from support.page import (
+    HOSTILE,
+    answered,
+    assert_fits_and_can_be_read,
+    assert_nothing_ran,
+    faults_of,
+    fill_in,
+    fill_with,
+    keep_picture,
+    predict,
+)
 
 pytestmark = [needs_nginx, needs_browser]
 
@@ -52,6 +62,21 @@ def test_a_view_that_cannot_be_loaded_says_what_to_do(visit, site):
     page.evaluate("console.error = () => {}")
     page.get_by_role("link", name="Customers").click()
     expect(page.get_by_role("alert")).to_contain_text("The view cannot be shown")
+
+
+@pytest.mark.parametrize("module", ["main.js", "store.js", "texts/en.js"])
+def test_a_page_that_does_not_arrive_whole_says_so_and_can_be_loaded_again(browser, site, module):
+    with browser.new_context() as context:
+        opened = context.new_page()
+        opened.route(f"**/js/{module}", lambda route: route.abort())
+        opened.goto(site)
+        expect(opened.get_by_role("alert")).to_contain_text("The page did not arrive whole.")
+        assert_fits_and_can_be_read(opened, 1280)
+        keep_picture(opened, f"not-begun-{module.replace('/', '-')}")
+        opened.unroute_all()
+        opened.get_by_role("link", name="Load it again").click()
+        expect(opened.get_by_role("button", name="Predict")).to_be_visible()
+        expect(opened.get_by_text("did not arrive")).to_be_hidden()
 
 
 def test_what_was_typed_is_there_again_after_a_look_elsewhere(page):

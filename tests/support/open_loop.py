@@ -18,7 +18,8 @@ class Outcome:
     """What became of the requests.
 
     Attributes:
-        latencies_s: by status, from the moment that a request was due; status 0: the connection broke.
+        latencies_s: by status, from the moment that a request was due; status 0: the connection broke, or another could
+            not be opened.
         without_retry_after: refusals that do not say when to come back.
         n_unasked: requests that were due while every connection was waiting; the load was less than was meant.
     """
@@ -94,6 +95,21 @@ class _Load:
         self._is_over = False
         self.closed_loop = False
 
+    async def _open_again(self, source: str) -> None:
+        try:
+            await self._open(source)
+        except OSError:
+            self._broken(time.monotonic())
+
+    def _broken(self, due: float) -> None:
+        self.outcome.latencies_s.setdefault(0, []).append(time.monotonic() - due)
+
+    def _replace(self, connection: _Connection) -> None:
+        self._all.discard(connection)
+        opening = asyncio.get_running_loop().create_task(self._open_again(connection.source))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
     async def connect(self) -> None:
         for number in range(self._most):
             await self._open(self._sources[number % len(self._sources)])
@@ -114,25 +130,23 @@ class _Load:
     def answered(self, connection: _Connection, status: int, *, is_last: bool) -> None:
         self.outcome.latencies_s.setdefault(status, []).append(time.monotonic() - connection.due)
         if is_last:  # a server lets each connection have so many requests
-            self._all.discard(connection)
-            opening = asyncio.get_running_loop().create_task(self._open(connection.source))
-            self._opening.add(opening)
-            opening.add_done_callback(self._opening.discard)
+            self._replace(connection)
         else:
             self._next(connection)
 
     def lost(self, connection: _Connection) -> None:
         if connection not in self._all:
             return
-        self._all.discard(connection)
         if connection in self._free:  # the server closes idle ones when it needs room
             self._free.remove(connection)
-        elif not self._is_over:
-            self.outcome.latencies_s.setdefault(0, []).append(time.monotonic() - connection.due)
+            self._replace(connection)
+        else:
+            self._all.discard(connection)
+            self._broken(connection.due)
 
     async def _until_answered(self) -> None:
         deadline = time.monotonic() + 15
-        while len(self._free) < len(self._all) and time.monotonic() < deadline:
+        while (self._opening or len(self._free) < len(self._all)) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
 
     async def _be_accepted(self) -> None:
@@ -167,7 +181,8 @@ class _Load:
         self.outcome.duration_s = time.monotonic() - started
         self._is_over = True
         await self._until_answered()
-        for each in self._all:
+        ended, self._all = self._all, set()
+        for each in ended:
             each.close()
         return self.outcome
 

@@ -87,7 +87,8 @@ class GroupCommitWriter:
         """Return once the group is committed; raise what the commit raised.
 
         Args:
-            deadline: on the event loop's clock; rows whose commit has not begun by then are not written at all.
+            deadline: on the event loop's clock; rows whose commit has not begun by then, or a few
+                milliseconds later, are not written at all.
 
         Returns:
             The reply that took the group's key first, if there is one; then nothing was written.

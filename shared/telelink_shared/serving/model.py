@@ -94,7 +94,6 @@ class LoadedModel:
 
     def _check_required(self, rows: Rows) -> None:
         required = [column for column in self.definition.required if column in rows.numbers]
-        # One look at all of them.
         if np.isnan([rows.numbers[column] for column in required]).any():
             column, unknown = next(
                 (column, unknown) for column in required if (unknown := np.isnan(rows.numbers[column])).any()

@@ -188,11 +188,13 @@ class WholeReplies(HttpToolsProtocol):
         cycle = self.cycle
         is_waited_for = cycle is not None and not cycle.response_complete
         super().connection_lost(exc)
+        # That leaves it running where the connection broke.
+        self._unset_keepalive_if_required()
         if is_waited_for and (hang_up := cycle.scope.get(HANG_UP)) is not None:
             cast("Callable[[], None]", hang_up)()
 
     def on_response_complete(self) -> None:
-        """Called by the server, and as its own but for the timer, of which it makes one for each reply."""
+        """Called by the server, and as uvicorn 0.54's own but for the timer, of which that makes one for each reply."""
         self.together.send()
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -122,6 +122,7 @@ def _serve(service: str, settings_type: type[S], create_app: Callable[[S], FastA
         host, port = listener.getsockname()[:2]
         config = uvicorn.Config(
             _one_line_on_failed_start(app),
+            # Not told, it takes a function that is no coroutine for ASGI 2.
             interface="asgi3",
             http=shedding_protocol(refuse) if (refuse := app.state.refuse_at_once) else WholeReplies,
             ws="none",

@@ -8,30 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from weakref import WeakKeyDictionary
-
-
-class _Turn:
-    """Sends what nobody has sent by the end of a turn of the event loop: one callback for all connections."""
-
-    def __init__(self) -> None:
-        self._written: list[Together] = []
-
-    def note(self, transport: Together) -> None:
-        if not self._written:
-            asyncio.get_running_loop().call_soon(self._end)
-        self._written.append(transport)
-
-    def _end(self) -> None:
-        try:
-            while self._written:
-                self._written.pop().send()
-        finally:
-            if self._written:  # one that fails must not keep the others from it
-                asyncio.get_running_loop().call_soon(self._end)
-
-
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn] = WeakKeyDictionary()
 
 
 class Together:
@@ -39,7 +15,7 @@ class Together:
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
-        self._turn = _turns.setdefault(loop, _Turn())
+        self._loop = loop
         self._parts: list[bytes] = []
         self.is_closing = transport.is_closing
         self.resume_reading = transport.resume_reading
@@ -47,7 +23,7 @@ class Together:
     def write(self, data: bytes) -> None:
         """Send it when `send` is called, or when this turn of the loop is over."""
         if not self._parts:
-            self._turn.note(self)
+            self._loop.call_soon(self.send)
         self._parts.append(data)
 
     def send(self) -> None:

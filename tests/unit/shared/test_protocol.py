@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 
 import pytest
 import uvicorn
 
 from telelink_shared.web import protocol
 from telelink_shared.web.protocol import HANG_UP, MAX_HEAD_BYTES, WholeReplies
+from telelink_shared.web.shedding import shedding_protocol
 
 LONG = 3 * 1024 * 1024
 
@@ -41,6 +43,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/parts":
         await send({"type": "http.response.body", "body": body[:2], "more_body": True})
+        scope["state"]["begun"].set()
         await scope["state"]["go"].wait()
         body = body[2:]
     await send({"type": "http.response.body", "body": body})
@@ -51,6 +54,7 @@ class Serving:
 
     Attributes:
         go: lets /parts go on.
+        begun: set by /parts.
         hung_up: set by a client that left before its reply.
         sent: what each write was given.
         headers: of each request, as they are once it is answered.
@@ -58,17 +62,19 @@ class Serving:
         protocol: of the latest connection.
     """
 
-    def __init__(self, *, keep_alive_s=5.0):
+    def __init__(self, base=WholeReplies, *, keep_alive_s=5.0):
+        self.base = base
         self.keep_alive_s = keep_alive_s
 
     async def __aenter__(self):
         self.go = asyncio.Event()
+        self.begun = asyncio.Event()
         self.looked = asyncio.Event()
         self.sent = sent = []
 
         serving = self
 
-        class Recording(WholeReplies):
+        class Recording(self.base):
             def connection_made(self, transport):
                 super().connection_made(transport)
                 serving.protocol = self
@@ -84,7 +90,7 @@ class Serving:
 
         async def with_go(scope, receive, send):
             scope[HANG_UP] = self.hung_up.set
-            await app(scope | {"state": {"go": self.go}}, receive, send)
+            await app(scope | {"state": {"go": self.go, "begun": self.begun}}, receive, send)
             self.headers.append(scope["headers"])
 
         listener = socket.create_server(("127.0.0.1", 0))
@@ -104,6 +110,8 @@ class Serving:
         return self
 
     async def __aexit__(self, *_):
+        # A test that fails must not wait for what it holds back.
+        self.go.set()
         self.server.should_exit = True
         await self.task
 
@@ -178,11 +186,40 @@ async def test_a_connection_is_not_closed_under_a_request_that_takes_longer():
         _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
         writer.write(b"GET /parts HTTP/1.1\r\nhost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\nhe")
-        serving.looked.clear()
         await serving.looked.wait()
         serving.go.set()
         assert await reader.read() == b"llo"
         writer.close()
+
+
+async def test_a_connection_that_was_used_again_is_closed_when_it_no_longer_is():
+    async with Serving(keep_alive_s=0.2) as serving, asyncio.timeout(10):
+        _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
+        await asyncio.sleep(0.05)  # of its time
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"hello")
+        # The look that the first reply asked for comes too early for the second.
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_that_was_refused_at_once_is_closed_when_nobody_uses_it_any_more():
+    refused = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+    async with Serving(shedding_protocol(lambda data: refused), keep_alive_s=0.05) as serving, asyncio.timeout(10):
+        got, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"\r\n\r\n"))
+        assert got == refused
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_that_breaks_under_a_request_leaves_no_timer():
+    async with Serving() as serving, asyncio.timeout(10):
+        _, _, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
+        writer.write(b"GET /parts HTTP/1.1\r\nhost: x\r\n\r\n")
+        await serving.begun.wait()
+        reset(writer)
+        await serving.hung_up.wait()
+        assert serving.protocol.timeout_keep_alive_task is None
 
 
 async def test_the_timer_of_an_earlier_reply_closes_nothing():
@@ -200,6 +237,13 @@ async def test_the_last_reply_of_a_connection_is_sent_before_it_is_closed():
         assert await reader.read() == b""
         writer.close()
     assert serving.sent == [got]
+
+
+def reset(writer):
+    """Break the connection off: it ends with an error for the server, not as one that is closed."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def spoken(serving, *parts, pause_s=0.01):

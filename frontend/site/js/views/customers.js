@@ -240,8 +240,12 @@ export function show({ root, store, params, signal, write }) {
     return undefined;
   }
 
-  /** Whoever turns pages goes on turning them. @param {Element} place of a table @param {string} step the button pressed */
+  /**
+   * Whoever turns pages goes on turning them, where they have not gone elsewhere meanwhile.
+   * @param {Element} place of a table @param {string} step the button pressed
+   */
   function standOnStep(place, step) {
+    if (document.activeElement !== document.body && !place.contains(document.activeElement)) return;
     const same = place.querySelector(`[data-step="${step}"]:enabled`);
     (same ?? place.querySelector('.wide'))?.focus({ preventScroll: true });
   }
