@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -154,6 +155,15 @@ class Manifest(_Frozen):
     notes: tuple[str, ...]
     reference: dict[str, str | float]
     golden: Golden
+
+    @field_validator("quantiles")
+    @classmethod
+    def _ascend(cls, quantiles: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for levels in quantiles.values():
+            values = [levels[level] for level in sorted(levels, key=float)]
+            if not all(map(math.isfinite, values)) or values != sorted(values):
+                raise ValueError("must not be less for a higher level")
+        return quantiles
 
     @field_validator("reference")
     @classmethod

@@ -212,8 +212,9 @@ class GroupCommitWriter:
             if is_last_try:
                 # It can be opened, and yet not be written.
                 self._give_up(error)
-            # Once more: as a rule the connection had come to its end, or the file had been removed.
-            self._write(entries, is_last_try=True)
+            # Once more: as a rule the connection had come to its end, or the file had been removed. Not for those who
+            # have been told meanwhile that nothing was stored.
+            self._write([entry for entry in entries if not entry.done.done()], is_last_try=True)
         else:
             self._settle(entries, outcomes)
 

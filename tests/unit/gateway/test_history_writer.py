@@ -231,6 +231,19 @@ async def test_nobody_waits_beyond_the_own_deadline_and_who_was_late_is_not_writ
     assert database.commits == [[["a"]], [["c"]]]
 
 
+async def test_who_was_told_that_nothing_was_stored_is_not_stored_by_another_try():
+    database = HeldCommits()
+    database.stale = 1
+    async with database.running() as writer:
+        late, patient = await started(add(writer, ["late"], within_s=0.01), add(writer, ["patient"]))
+        await database.until_begun()
+        with pytest.raises(TimeoutError):
+            await late
+        database.go.set()
+        await patient
+    assert database.commits == [[["late"], ["patient"]], [["patient"]]]
+
+
 async def test_a_step_has_the_database_to_itself_and_its_error_is_its_own():
     database = well()
     async with database.running() as writer:

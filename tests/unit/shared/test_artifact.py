@@ -109,6 +109,16 @@ def test_a_manifest_of_another_format_says_so(tmp_path):
         artifact.read_manifest(folder)
 
 
+@pytest.mark.parametrize("levels", [{"0.9": 10.0, "0.75": 20.0}, {"0.75": float("inf")}, {"high": 1.0}])
+def test_a_limit_of_value_that_cannot_be_is_refused(tmp_path, levels):
+    folder = write_toy(tmp_path)
+    manifest = json.loads((folder / artifact.MANIFEST).read_text())
+    manifest["quantiles"] = {"estimated_clv": levels}
+    (folder / artifact.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="quantiles"):
+        artifact.read_manifest(folder)
+
+
 def test_a_reference_customer_has_every_column(tmp_path):
     folder = write_toy(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
