@@ -130,7 +130,7 @@ def test_customers(walk):
     walk.open("customers")
     walk.see("customers-empty", ".drop-zone")
     choose("list.xls", "x")
-    walk.see("customers-refused", "[role=alert]")
+    walk.see("customers-refused", "#view [role=alert]")
     page.locator("[data-action=back]").click()
     choose("list.csv", "name;tenure\nx;1\n")
     page.locator(".mapping [type=submit]").click()
@@ -214,7 +214,7 @@ def test_models(walk):
 
 def test_the_frame(walk):
     walk.open("no-such")
-    walk.see("no-such-view", "[role=alert] h1")
+    walk.see("no-such-view", "#view [role=alert] h1")
     walk.answer("**/v1/session", status=401, json=PROBLEM | {"status": 401})
     walk.answer("**/v1/services", status=401, json=PROBLEM | {"status": 401})
     walk.open("analyze")
