@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final
 
@@ -17,6 +17,7 @@ from telelink_gateway.history.store import (
     KeptReply,
     PortfolioStats,
     Span,
+    Withdrawn,
 )
 from telelink_shared.customer import CATEGORIES, COLUMNS, RATES_USD_PER_MINUTE
 
@@ -125,7 +126,7 @@ class SqlStore(ABC):
     def _insert(self, rows: Sequence[HistoryRow]) -> None:
         """Write the rows, in their order."""
 
-    def commit(self, groups: Sequence[Group]) -> Sequence[KeptReply | None]:
+    def commit(self, groups: Sequence[Group], may_commit: Callable[[], bool]) -> Sequence[KeptReply | None]:
         """See `Store.commit`."""
         first: list[KeptReply | None] = [None] * len(groups)
         with self._transaction():
@@ -137,6 +138,8 @@ class SqlStore(ABC):
             self._insert(
                 [row for group, other in zip(groups, first, strict=True) if other is None for row in group.rows]
             )
+            if not may_commit():
+                raise Withdrawn
         return first
 
     def _keep(self, reply: KeptReply) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple, Protocol
 
@@ -128,6 +128,10 @@ class PortfolioReading(NamedTuple):
     days: Sequence[DayCount]
 
 
+class Withdrawn(Exception):
+    """Somebody whose rows were about to be committed has been told that they are not stored. Nothing was written."""
+
+
 class Store(Protocol):
     """A database. All of it is called by one thread at a time, `read_stats` and `read_portfolio` by others beside it.
 
@@ -150,10 +154,16 @@ class Store(Protocol):
         """Let go of the connection, whatever state it is in."""
         ...
 
-    def commit(self, groups: Sequence[Group]) -> Sequence[KeptReply | None]:
+    def commit(self, groups: Sequence[Group], may_commit: Callable[[], bool]) -> Sequence[KeptReply | None]:
         """Write the groups in one transaction, or raise and write none.
 
         A group whose key is already taken is not written. Returned is, for each group, the reply that took it first.
+
+        Args:
+            may_commit: asked when all that may wait for others is done, and only the commit itself is left.
+
+        Raises:
+            Withdrawn: it may not.
         """
         ...
 

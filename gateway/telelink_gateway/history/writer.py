@@ -6,14 +6,15 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from telelink_gateway.deadlines import Deadlines
-from telelink_gateway.history.store import Group, KeptReply, Store
+from telelink_gateway.history.store import Group, KeptReply, Store, Withdrawn
 from telelink_shared.web.startup import StartupError
 
 T = TypeVar("T")
@@ -25,17 +26,25 @@ _RETRY_S: Final = 0.5
 # Who comes while one step has taken longer than this does not wait for its end.
 _PATIENCE_S: Final = 1.0
 _STOP_S: Final = 10.0
+# Whose commit is under way at the deadline is told so much later, then knowing what has become of it.
+_COMMIT_S: Final = 0.05
 
 
 class NotStoring(Exception):
     """The database takes nothing just now. The message says why, for the log alone."""
 
 
-class _Entry(NamedTuple):
-    """Rows to be committed, or a step that needs the database to itself."""
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """Rows to be committed, or a step that needs the database to itself.
+
+    Attributes:
+        is_committing: it can no longer be told that nothing was stored.
+    """
 
     work: Group | Callable[[], Any]
     done: asyncio.Future[Any]
+    is_committing: bool = False
 
 
 class GroupCommitWriter:
@@ -50,8 +59,10 @@ class GroupCommitWriter:
         self._queue: queue.SimpleQueue[Sequence[_Entry] | None] = queue.SimpleQueue()
         self._submitted: list[_Entry] = []
         self._n_submitted_rows = 0
-        self._waiting: dict[asyncio.Future[Any], float] = {}
-        self._deadlines = Deadlines(self._waiting.items, _too_late)
+        self._waiting: dict[_Entry, float] = {}
+        self._deadlines = Deadlines(self._waiting.items, self._expire)
+        # Held where it is decided who is told and who is committed.
+        self._deciding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
         self._trouble: str | None = None
         self._step_begun_at: float | None = None
@@ -87,7 +98,7 @@ class GroupCommitWriter:
         """Return once the group is committed; raise what the commit raised.
 
         Args:
-            deadline: on the event loop's clock; rows whose commit has not begun by then, or a few
+            deadline: on the event loop's clock; rows that have not been committed by then, or a few
                 milliseconds later, are not written at all.
 
         Returns:
@@ -109,20 +120,37 @@ class GroupCommitWriter:
         trouble = self.trouble
         if trouble is not None:
             raise NotStoring(trouble)
-        done = self._loop.create_future()
-        self._submitted.append(_Entry(work, done))
+        entry = _Entry(work, self._loop.create_future())
+        self._submitted.append(entry)
         if len(self._submitted) == 1:
             # With all else that this turn of the loop brings: the thread wakes up once, for one transaction.
             self._loop.call_soon(self._hand_over)
         self._n_submitted_rows += len(work.rows) if isinstance(work, Group) else 0
         if self._n_submitted_rows >= _MAX_ROWS_PER_COMMIT:
             self._hand_over()
-        self._waiting[done] = deadline
+        self._waiting[entry] = deadline
         self._deadlines.note(deadline)
         try:
-            return await done
+            return await entry.done
         finally:
-            del self._waiting[done]
+            del self._waiting[entry]
+
+    def _expire(self, entry: _Entry) -> None:
+        with self._deciding:
+            if not entry.is_committing:
+                _too_late(entry.done)
+                return
+        self._loop.call_later(_COMMIT_S, _too_late, entry.done)
+
+    def _may_commit(self, entries: Sequence[_Entry]) -> bool:
+        """Asked by the thread, between the last statement of a transaction and its commit."""
+        with self._deciding:
+            # Who has hung up was told nothing.
+            if any(entry.done.done() and not entry.done.cancelled() for entry in entries):
+                return False
+            for entry in entries:
+                entry.is_committing = True
+        return True
 
     def _hand_over(self) -> None:
         submitted, self._submitted, self._n_submitted_rows = self._submitted, [], 0
@@ -161,7 +189,7 @@ class GroupCommitWriter:
 
     def _carry_out(self, entries: Sequence[_Entry | None]) -> bool:
         """Commit the rows, then take the steps; tells whether there is more to come."""
-        wanted = [entry for entry in entries if entry is not None and not entry.done.done()]
+        wanted = _still_waiting(entry for entry in entries if entry is not None)
         groups = [entry for entry in wanted if isinstance(entry.work, Group)]
         with self._timed():
             if groups:
@@ -199,7 +227,11 @@ class GroupCommitWriter:
             self._settle(entries, NotStoring(self._trouble))
             return
         try:
-            outcomes = self._store.commit([entry.work for entry in entries if isinstance(entry.work, Group)])
+            outcomes = self._store.commit(
+                [entry.work for entry in entries if isinstance(entry.work, Group)], lambda: self._may_commit(entries)
+            )
+        except Withdrawn:
+            self._write(_still_waiting(entries), is_last_try=is_last_try)
         except self._store.row_errors as error:
             # One caller's rows, which must not take the others' along.
             if len(entries) == 1:
@@ -212,9 +244,8 @@ class GroupCommitWriter:
             if is_last_try:
                 # It can be opened, and yet not be written.
                 self._give_up(error)
-            # Once more: as a rule the connection had come to its end, or the file had been removed. Not for those who
-            # have been told meanwhile that nothing was stored.
-            self._write([entry for entry in entries if not entry.done.done()], is_last_try=True)
+            # Once more: as a rule the connection had come to its end, or the file had been removed.
+            self._write(_still_waiting(entries), is_last_try=True)
         else:
             self._settle(entries, outcomes)
 
@@ -249,6 +280,10 @@ class GroupCommitWriter:
         self._step_begun_at = time.monotonic()
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_tell, entries, outcome)
+
+
+def _still_waiting(entries: Iterable[_Entry]) -> list[_Entry]:
+    return [entry for entry in entries if not entry.done.done()]
 
 
 def _too_late(done: asyncio.Future[Any]) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import structlog
 
-from telelink_gateway.history.store import Group
+from telelink_gateway.history.store import Group, Withdrawn
 from telelink_gateway.history.writer import GroupCommitWriter, NotStoring
 from telelink_shared.web.startup import StartupError
 
@@ -15,9 +15,10 @@ PATIENCE_S = 10
 
 
 class HeldCommits:
-    """A database whose commits a test lets through; it keeps what each commit was given.
+    """A database whose commits a test lets through (`go`) and lets end (`ends`); it keeps what each was given.
 
     Attributes:
+        written: rows whose commit has ended.
         refuses: rows that are at fault themselves.
         out: what it raises instead of opening or committing; None while it is well.
         stale: how many commits fail although it can be opened again.
@@ -37,6 +38,10 @@ class HeldCommits:
         self.begun = threading.Event()
         self.go = threading.Event()
         self.opened = threading.Event()
+        self.committing = threading.Event()
+        self.ends = threading.Event()
+        self.ends.set()
+        self.written = []
 
     def open(self):
         assert not self.is_open
@@ -52,7 +57,7 @@ class HeldCommits:
             self.sticks -= 1
             raise PermissionError("its log cannot be removed")
 
-    def commit(self, groups):
+    def commit(self, groups, may_commit):
         assert self.is_open
         self.commits.append([list(group.rows) for group in groups])
         self.begun.set()
@@ -64,6 +69,11 @@ class HeldCommits:
             raise OSError("the connection has come to its end")
         if self.refuses & {row for group in groups for row in group.rows}:
             raise LookupError("no such row")
+        if not may_commit():
+            raise Withdrawn
+        self.committing.set()
+        assert self.ends.wait(PATIENCE_S)
+        self.written += [row for group in groups for row in group.rows]
         return [None] * len(groups)
 
     def tidy_up(self):
@@ -242,6 +252,62 @@ async def test_who_was_told_that_nothing_was_stored_is_not_stored_by_another_try
         database.go.set()
         await patient
     assert database.commits == [[["late"], ["patient"]], [["patient"]]]
+
+
+async def test_who_was_told_while_the_transaction_waited_for_others_is_not_stored_by_its_commit():
+    database = HeldCommits()
+    async with database.running() as writer:
+        late, patient = await started(add(writer, ["late"], within_s=0.01), add(writer, ["patient"]))
+        await database.until_begun()
+        with pytest.raises(TimeoutError):
+            await late
+        database.go.set()
+        await patient
+    assert database.written == ["patient"]
+
+
+async def test_who_hangs_up_makes_nobody_else_begin_anew():
+    database = HeldCommits()
+    async with database.running() as writer:
+        gone, patient = await started(add(writer, ["gone"]), add(writer, ["patient"]))
+        await database.until_begun()
+        gone.cancel()
+        await asyncio.wait([gone])
+        database.go.set()
+        await patient
+    assert len(database.commits) == 1
+
+
+async def committing_at_its_deadline(database, writer):
+    """Rows whose commit is under way, and whose deadline is over."""
+    deadline = asyncio.get_running_loop().time() + 1
+    (task,) = await started(writer.add(Group(["a"]), deadline=deadline))
+    assert await asyncio.to_thread(database.committing.wait, PATIENCE_S)
+    with pytest.raises(TimeoutError):
+        await writer.add(Group(["b"]), deadline=deadline)
+    return task
+
+
+async def test_who_is_being_committed_at_the_deadline_is_told_what_becomes_of_it(monkeypatch):
+    monkeypatch.setattr("telelink_gateway.history.writer._COMMIT_S", PATIENCE_S)
+    database = well()
+    database.ends.clear()
+    async with database.running() as writer:
+        task = await committing_at_its_deadline(database, writer)
+        assert not task.done()
+        database.ends.set()
+        assert await task is None
+    assert database.written == ["a"]
+
+
+async def test_a_commit_that_does_not_end_is_not_waited_for():
+    database = well()
+    database.ends.clear()
+    async with database.running() as writer:
+        task = await committing_at_its_deadline(database, writer)
+        with pytest.raises(TimeoutError):
+            await task
+        database.ends.set()
 
 
 async def test_a_step_has_the_database_to_itself_and_its_error_is_its_own():

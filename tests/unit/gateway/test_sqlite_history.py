@@ -71,6 +71,8 @@ async def test_a_file_that_is_locked_beyond_the_deadline_is_given_up_by_then(his
         other.execute("ROLLBACK")
     await until_storing(history)
     assert await add(history, rows({}, prediction_id="p2"))
+    # Nor were they written afterwards, having waited for the lock.
+    assert stored(path) == [("p2", 0)]
 
 
 async def test_a_file_that_was_removed_is_made_anew_before_anything_is_told_as_stored(history, path):
@@ -377,7 +379,7 @@ def store(path, monkeypatch):
     monkeypatch.setattr(sqlite, "_ROWS_PER_LOG_COPY", 1)
     store = SqliteStore(path)
     store.open()
-    store.commit([Group(rows({}))])
+    store.commit([Group(rows({}))], lambda: True)
     yield store
     store.close()
 
@@ -400,13 +402,13 @@ def held(monkeypatch):
 def test_rows_are_committed_while_the_log_is_copied_and_then_it_begins_anew(store, path, held):
     before = times_begun(path)
     store.tidy_up()
-    store.commit([Group(rows({}, prediction_id="p2"))])
+    store.commit([Group(rows({}, prediction_id="p2"))], lambda: True)
     store.tidy_up()
     assert stored(path) == [("p1", 0), ("p2", 0)]
     held.set()
     wait_for_the_copying()
     store.tidy_up()
-    store.commit([Group(rows({}, prediction_id="p3"))])
+    store.commit([Group(rows({}, prediction_id="p3"))], lambda: True)
     assert times_begun(path) == before + 1
     assert stored(path) == [("p1", 0), ("p2", 0), ("p3", 0)]
 
@@ -425,7 +427,7 @@ def test_the_log_of_a_file_that_was_replaced_is_not_copied_into_the_next(store, 
     before = times_begun(path)
     store.tidy_up()
     wait_for_the_copying()
-    store.commit([Group(rows({}, prediction_id="p2"))])
+    store.commit([Group(rows({}, prediction_id="p2"))], lambda: True)
     assert times_begun(path) == before
 
 
