@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from starlette.staticfiles import StaticFiles
 
 from telelink_gateway.admission import Admission
 from telelink_gateway.api_keys.guard import Access, Guard
@@ -43,6 +42,7 @@ from telelink_gateway.upstream.http import open_http
 from telelink_gateway.upstream.metrics import UpstreamMetrics
 from telelink_gateway.upstream.model import LastInputs, Model
 from telelink_gateway.upstream.service import ModelService
+from telelink_gateway.whole_files import WholeFiles
 from telelink_shared.artifact import input_schema_hash
 from telelink_shared.customer import ELEVEN, Customer
 from telelink_shared.decision import Policy
@@ -148,5 +148,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     docs.mount_assets(app)
     if settings.site_dir is not None:
         # Asked last: a mount at "/" would also answer for known addresses with another method.
-        app.router.default = StaticFiles(directory=settings.site_dir, html=True)
+        app.router.default = WholeFiles(directory=settings.site_dir, html=True)
     return app

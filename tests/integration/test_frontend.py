@@ -278,6 +278,18 @@ def test_a_request_that_is_not_well_formed_is_a_problem(http):
     assert_problem(http.get("/" + "x" * 20_000), 400, "bad_request")
 
 
+@pytest.mark.parametrize("path", ["/icon.svg", "/docs-assets/swagger-ui.css"])
+def test_a_file_comes_whole_whatever_range_is_asked_for(http, path):
+    whole = http.get(path)
+    for value in ("bytes=0-5", "bytes=99999999-", "bytes=x"):
+        reply = http.get(path, headers={"Range": value})
+        assert (reply.status_code, reply.content) == (200, whole.content)
+
+
+def test_a_condition_that_a_file_does_not_meet_is_a_problem(http):
+    assert_problem(http.get("/icon.svg", headers={"If-Match": '"another"'}), 400, "bad_request")
+
+
 def test_without_a_gateway_the_page_is_still_served_and_a_request_is_answered_with_503(alone):
     assert httpx.get(alone, trust_env=False).status_code == 200
     reply = httpx.post(f"{alone}/predict", json=a_customer(), trust_env=False)
@@ -304,6 +316,16 @@ def test_the_access_log_is_json_without_query_or_body(http, folder, logged):
     assert (entry["service"], entry["method"], entry["status"]) == ("frontend", "POST", 404)
     assert entry["upstream"]
     assert "secret-words" not in (folder / "a" / "nginx.log").read_text()
+
+
+def test_the_error_log_has_no_query_either(alone, folder):
+    for query in ("secret-words", "x" * 20_000):
+        httpx.post(f"{alone}/predict?name={query}", content=b"1", trust_env=False)
+    httpx.post(f"{alone}/batch-predict?name=secret-words", content=b" " * (BATCH_LIMIT_BYTES + 1), trust_env=False)
+    log = (folder / "b" / "nginx.log").read_text()
+    assert '"status": 503' in log
+    assert "secret-words" not in log
+    assert "xxx" not in log
 
 
 @pytest.mark.parametrize("path", ["/NAME", "/NAME%22%0a", '/NAME"\\'])

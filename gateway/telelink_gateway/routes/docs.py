@@ -7,7 +7,8 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
+
+from telelink_gateway.whole_files import WholeFiles
 
 ASSETS: Final = Path(__file__).parents[1] / "docs_assets"
 ASSETS_PATH: Final = "/docs-assets"
@@ -55,4 +56,4 @@ async def redoc() -> HTMLResponse:
 
 def mount_assets(app: FastAPI) -> None:
     """Serve the vendored files."""
-    app.mount(ASSETS_PATH, StaticFiles(directory=ASSETS), name="docs-assets")
+    app.mount(ASSETS_PATH, WholeFiles(directory=ASSETS), name="docs-assets")
