@@ -1,6 +1,7 @@
 """A model version on disk: one folder with a manifest that names, hashes and explains every other file.
 
     models/<name>/<version>/manifest.json    written last by training, read first by a service
+                            manifest.json.sha256    its digest, as `sha256sum` writes and checks it
                             model.onnx       what is served
                             model.joblib     the fitted scikit-learn pipelines: for analysts, and where ONNX fails
                             MODEL_CARD.md    for people
@@ -29,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from telelink_shared.customer import CATEGORIES, ELEVEN, MINUTES
 
 MANIFEST: Final = "manifest.json"
+DIGEST: Final = "manifest.json.sha256"
 ONNX: Final = "model.onnx"
 JOBLIB: Final = "model.joblib"
 CARD: Final = "MODEL_CARD.md"
@@ -204,7 +206,7 @@ def served_version(models_dir: Path, name: str) -> str:
         raise ArtifactError(f"no version of model '{name}' in {models_dir}: train one, or set TELELINK_MODELS_DIR")
     path = models_dir / name / SERVED
     try:
-        chosen = path.read_text(encoding="utf-8").strip()
+        chosen = _read(path).decode().strip()
     except FileNotFoundError:
         return found[-1]
     except (OSError, UnicodeDecodeError) as error:
@@ -236,21 +238,46 @@ def set_served_version(models_dir: Path, name: str, version: str) -> None:
     write_whole(models_dir / name / SERVED, f"{version}\n")
 
 
+def _read(path: Path) -> bytes:
+    # A pipe would be waited for without end.
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
+
+
+def _read_or_refuse(path: Path, advice: str = "") -> bytes:
+    try:
+        return _read(path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}){advice}") from error
+
+
+def _digest(manifest: bytes) -> bytes:
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def write_manifest(folder: Path, content: str) -> None:
+    """Write a manifest with its digest beside it. That finds damage and mistakes; whoever means harm can write both."""
+    (folder / MANIFEST).write_bytes(content.encode())
+    (folder / DIGEST).write_bytes(_digest(content.encode()))
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version folder.
 
     Raises:
-        ArtifactError: missing, unreadable, of another format, or not about this folder.
+        ArtifactError: missing, unreadable, not as it was written, of another format, or not about this folder.
     """
     path = folder / MANIFEST
+    content = _read_or_refuse(path)
+    advice = f"; if {MANIFEST} is as training wrote it, in its folder: sha256sum {MANIFEST} > {DIGEST}"
+    if _read_or_refuse(folder / DIGEST, advice) != _digest(content):
+        raise ArtifactError(f"{path}: content differs from its digest in {DIGEST}")
     try:
-        content = path.read_bytes()
         written = _Format.model_validate_json(content).format
         if written != FORMAT:
             raise ArtifactError(f"{path}: format {written}, this program reads {FORMAT}")
         manifest = Manifest.model_validate_json(content)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -269,10 +296,7 @@ def read_verified(folder: Path, manifest: Manifest, filename: str) -> bytes:
     entry = manifest.files.get(filename)
     if entry is None:
         raise ArtifactError(f"{folder / filename}: the manifest does not name this file")
-    try:
-        content = (folder / filename).read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{folder / filename}: cannot be read ({error.strerror})") from error
+    content = _read_or_refuse(folder / filename)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise ArtifactError(f"{folder / filename}: content differs from the hash in the manifest")
     return content
@@ -318,7 +342,7 @@ def write_version(models_dir: Path, manifest: Manifest, files: Mapping[str, byte
     with _abandoned_on_error(staging):
         for filename, content in files.items():
             (staging / filename).write_bytes(content)
-        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_manifest(staging, manifest.model_dump_json(indent=1) + "\n")
         staging.chmod(0o755)
         try:
             staging.rename(target)

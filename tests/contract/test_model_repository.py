@@ -135,8 +135,9 @@ def another_schema(models):
 
 
 def another_format(models):
-    path = write_doubled(models, version="2") / artifact.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    folder = write_doubled(models, version="2")
+    manifest = json.loads((folder / artifact.MANIFEST).read_text())
+    artifact.write_manifest(folder, json.dumps(manifest | {"format": 1}))
 
 
 def no_graph(models):

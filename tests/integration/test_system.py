@@ -1,6 +1,7 @@
 """Gateway and both model services as real processes with the bundled models."""
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
@@ -264,19 +265,30 @@ def start(module, **settings):
     )
 
 
+@pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "manifest.json.sha256"])
 @pytest.mark.parametrize(
     ("module", "models", "name"), [("telelink_churn", CHURN_MODELS, "churn"), ("telelink_clv", CLV_MODELS, "clv")]
 )
-def test_a_tampered_model_is_not_served_and_the_reason_is_told(tmp_path, module, models, name):
+def test_a_tampered_model_is_not_served_and_the_reason_is_told(tmp_path, module, models, name, file):
     shutil.copytree(models, tmp_path / "models")
-    path = tmp_path / "models" / name / "1" / "model.onnx"
+    path = tmp_path / "models" / name / "1" / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     ended = start(module, PORT="0", MODELS_DIR=str(tmp_path / "models"))
     assert ended.returncode != 0
-    assert "content differs from the hash" in ended.stdout + ended.stderr
+    assert "content differs from" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_pipe_in_a_models_place_is_not_waited_for(tmp_path):
+    shutil.copytree(CHURN_MODELS, tmp_path / "models")
+    path = tmp_path / "models" / "churn" / "1" / "model.onnx"
+    path.unlink()
+    os.mkfifo(path)
+    ended = start("telelink_churn", PORT="0", MODELS_DIR=str(tmp_path / "models"))
+    assert ended.returncode != 0
+    assert "model.onnx: cannot be read (not a regular file)" in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("module", ["telelink_gateway", "telelink_churn", "telelink_clv"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import pytest
 from arro3.io import read_parquet
@@ -199,11 +200,11 @@ def test_limits_of_value_can_be_given(tmp_path):
 
 
 def test_a_tampered_model_is_refused_and_nothing_is_written(tmp_path, capsys):
-    folder = tmp_path / "models" / "churn" / "1"
-    folder.mkdir(parents=True)
-    served = CHURN_MODELS / "churn" / artifact.served_version(CHURN_MODELS, "churn")
-    for name in ("manifest.json", "model.onnx", "model.joblib"):
-        (folder / name).write_bytes((served / name).read_bytes() + b" ")
+    served = artifact.served_version(CHURN_MODELS, "churn")
+    folder = tmp_path / "models" / "churn" / served
+    shutil.copytree(CHURN_MODELS / "churn" / served, folder)
+    with (folder / artifact.ONNX).open("ab") as file:
+        file.write(b" ")
     path = write_csv(tmp_path / "c.csv", some_customers(3, seed=1))
     arguments = ["score", str(path), "--out", str(tmp_path / "out.csv"), "--jobs", "1"]
     assert main([*arguments, "--models", str(tmp_path / "models"), str(CLV_MODELS)]) == 1

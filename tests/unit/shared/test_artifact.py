@@ -1,6 +1,10 @@
 import json
+import os
+import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.builders import TOY, toy_graph, toy_manifest, write_toy
 from telelink_shared import artifact
@@ -94,17 +98,48 @@ def test_one_flipped_byte_is_found(tmp_path):
         artifact.read_verified(folder, artifact.read_manifest(folder), artifact.ONNX)
 
 
+@given(st.data())
+def test_no_flipped_bit_of_the_manifest_or_its_digest_is_overlooked(tmp_path_factory, data):
+    folder = write_toy(tmp_path_factory.mktemp("models"))
+    path = folder / data.draw(st.sampled_from([artifact.MANIFEST, artifact.DIGEST]))
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="content differs from its digest"):
+        artifact.read_manifest(folder)
+
+
+def test_a_manifest_without_a_digest_says_how_to_add_one_and_that_helps(tmp_path):
+    folder = write_toy(tmp_path)
+    (folder / artifact.DIGEST).unlink()
+    with pytest.raises(ArtifactError) as told:
+        artifact.read_manifest(folder)
+    subprocess.run(str(told.value).rpartition("in its folder: ")[2], shell=True, cwd=folder, check=True)
+    assert artifact.read_manifest(folder) == toy_manifest(toy_graph())
+
+
+@pytest.mark.parametrize("file", [artifact.MANIFEST, artifact.DIGEST, artifact.ONNX])
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, file, put):
+    folder = write_toy(tmp_path)
+    manifest = artifact.read_manifest(folder)
+    (folder / file).unlink()
+    put(folder / file)
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        artifact.read_verified(folder, manifest if file == artifact.ONNX else artifact.read_manifest(folder), file)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', "null"])
 def test_a_broken_manifest_is_named(tmp_path, content):
     folder = write_toy(tmp_path)
-    (folder / artifact.MANIFEST).write_text(content)
+    artifact.write_manifest(folder, content)
     with pytest.raises(ArtifactError, match="not a manifest of this format"):
         artifact.read_manifest(folder)
 
 
 def test_a_manifest_of_another_format_says_so(tmp_path):
     folder = write_toy(tmp_path)
-    (folder / artifact.MANIFEST).write_text('{"format": 1}')
+    artifact.write_manifest(folder, '{"format": 1}')
     with pytest.raises(ArtifactError, match="format 1, this program reads 2"):
         artifact.read_manifest(folder)
 
@@ -114,7 +149,7 @@ def test_a_limit_of_value_that_cannot_be_is_refused(tmp_path, levels):
     folder = write_toy(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
     manifest["quantiles"] = {"estimated_clv": levels}
-    (folder / artifact.MANIFEST).write_text(json.dumps(manifest))
+    artifact.write_manifest(folder, json.dumps(manifest))
     with pytest.raises(ArtifactError, match="quantiles"):
         artifact.read_manifest(folder)
 
@@ -123,7 +158,7 @@ def test_a_reference_customer_has_every_column(tmp_path):
     folder = write_toy(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
     del manifest["reference"]["total_day_minutes"]
-    (folder / artifact.MANIFEST).write_text(json.dumps(manifest))
+    artifact.write_manifest(folder, json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"reference: .*must have .*total_day_minutes"):
         artifact.read_manifest(folder)
 

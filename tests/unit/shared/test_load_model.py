@@ -32,10 +32,10 @@ def test_other_golden_answers_are_found(tmp_path):
     "changes", [{"tolerance": {}}, {"outputs": {"share": [0.1, 0.4, 0.4]}}, {"outputs": {"other": [0.1, 0.4]}}]
 )
 def test_golden_rows_that_make_no_sense_are_found(tmp_path, changes):
-    path = write_toy(tmp_path) / artifact.MANIFEST
-    manifest = json.loads(path.read_text())
+    folder = write_toy(tmp_path)
+    manifest = json.loads((folder / artifact.MANIFEST).read_text())
     manifest["golden"] |= changes
-    path.write_text(json.dumps(manifest))
+    artifact.write_manifest(folder, json.dumps(manifest))
     with pytest.raises(ArtifactError, match="golden"):
         load_model(TOY_DEFINITION, tmp_path)
 

@@ -12,7 +12,7 @@ from support.builders import REFERENCE, raw_columns, with_usage
 from telelink_churn.definition import CHURN as CHURN_DEFINITION
 from telelink_clv.definition import CLV
 from telelink_shared import artifact
-from telelink_shared.artifact import JOBLIB, MANIFEST
+from telelink_shared.artifact import DIGEST, JOBLIB, MANIFEST
 from telelink_shared.customer import COLUMNS, ELEVEN, MINUTES
 from telelink_shared.features import encode, prepare
 from telelink_shared.serving.model import load_model
@@ -181,7 +181,7 @@ def test_a_version_says_what_it_is_made_of(tmp_path):
     folder = publish(a_release(), tmp_path)
     manifest = artifact.read_manifest(folder)
     assert (folder.parent.name, manifest.version) == ("churn", "1")
-    assert {path.name for path in folder.iterdir()} == {*manifest.files, MANIFEST}
+    assert {path.name for path in folder.iterdir()} == {*manifest.files, MANIFEST, DIGEST}
     assert manifest.data == {"source": DATA.source, "rows": 300, "fingerprint": DATA.fingerprint}
     assert manifest.input_schema_hash == artifact.input_schema_hash(ELEVEN)
     assert {"scikit-learn", "onnx", "onnxruntime", "imbalanced-learn"} <= set(manifest.libraries)
