@@ -62,6 +62,7 @@ CODES = {
     "never_ends": "too_large",
     "sends_a_gigabyte": "too_large",
     "sends_headers_without_end": "protocol",
+    "sends_hints_without_end": "protocol",
     "says NaN": "values",
     "says what cannot be": "values",
     "says something for one customer more": "rows",
@@ -268,7 +269,19 @@ def test_a_fault_of_one_service(setting, fault):
 
 
 def test_every_fault_is_covered():
-    assert CODES.keys() == {*FAULTS, DOWN, DEAF} - {"answers_twice"}
+    assert CODES.keys() == {*FAULTS, DOWN, DEAF} - {"answers_twice", "replies_without_end"}
+
+
+def test_whoever_says_more_than_was_asked_is_hung_up_on(setting):
+    memory_kib = setting.memory_kib("VmRSS")
+    setting.forget_the_most()
+    setting.proxy.begin("replies_without_end")
+    setting.ask_many(60)
+    assert setting.proxy.n_spoiled > 0
+    # Each of them goes on until its connection is closed.
+    wait_until(lambda: setting.proxy.n_under_way == 0, what="closed connections", timeout_s=2 * DEADLINE_S)
+    check(setting)
+    assert setting.memory_kib("VmHWM") <= memory_kib + MEMORY_KIB
 
 
 def test_a_reply_that_is_left_over_is_told_of_no_other_customer(setting):
@@ -280,7 +293,6 @@ def test_a_reply_that_is_left_over_is_told_of_no_other_customer(setting):
     try:
         for tenure in range(60):
             replies[tenure] = setting.http.post("/predict", json=a_customer(accountLength=tenure))
-            wait_until(lambda: setting.proxy.n_under_way == 0, what="the second reply to be sent")
     finally:
         setting.churn.infer = None
     assert setting.metric("upstream_calls_total", outcome="mixed_up") > 0

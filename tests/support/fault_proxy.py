@@ -96,10 +96,11 @@ async def sends_half_a_message(it: Exchange) -> None:
 
 
 async def answers_twice(it: Exchange) -> None:
-    """And the second time when the first reply has been taken for the whole."""
+    """And the second time when the next call has come in."""
     await it.reply(it.body)
-    await asyncio.sleep(0.02)
+    await it.reader.readuntil(b"\r\n\r\n")
     await it.reply(it.body)
+    it.writer.close()
 
 
 async def promises_too_much(it: Exchange) -> None:
@@ -158,6 +159,19 @@ async def sends_headers_without_end(it: Exchange) -> None:
         await it.send(b"X-More: " + b"x" * 1_000 + b"\r\n")
 
 
+async def sends_hints_without_end(it: Exchange) -> None:
+    """Interim replies, as many as go: a client that skips them never comes to an end."""
+    while True:
+        await it.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000)
+
+
+async def replies_without_end(it: Exchange) -> None:
+    """The valid reply, and then others that nobody asked for."""
+    await it.reply(it.body)
+    while True:
+        await it.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 2_000)
+
+
 def _changed(change: Callable[[dict[str, Any]], None]) -> Fault:
     async def fault(it: Exchange) -> None:
         change(it.message)
@@ -194,7 +208,7 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         hangs, slow, resets, closes, closes_after_the_headers, resets_within_the_reply, truncates, sends_half_a_message,
         promises_too_much, promises_too_little, answers_twice, drips, sends_noise, sends_html, redirects, is_broken,
-        drains, never_ends, sends_a_gigabyte, sends_headers_without_end,
+        drains, never_ends, sends_a_gigabyte, sends_headers_without_end, sends_hints_without_end, replies_without_end,
     )
 } | {
     "says NaN": _says(float("nan")),
