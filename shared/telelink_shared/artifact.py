@@ -272,7 +272,9 @@ def read_manifest(folder: Path) -> Manifest:
     content = _read_or_refuse(path)
     advice = f"; if {MANIFEST} is as training wrote it, in its folder: sha256sum {MANIFEST} > {DIGEST}"
     if _read_or_refuse(folder / DIGEST, advice) != _digest(content):
-        raise ArtifactError(f"{path}: content differs from its digest in {DIGEST}")
+        raise ArtifactError(
+            f"{path}: content differs from its digest in {DIGEST}: put the version there again as training wrote it"
+        )
     try:
         written = _Format.model_validate_json(content).format
         if written != FORMAT:

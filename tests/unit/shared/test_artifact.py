@@ -105,8 +105,18 @@ def test_no_flipped_bit_of_the_manifest_or_its_digest_is_overlooked(tmp_path_fac
     content = bytearray(path.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="content differs from its digest"):
+    with pytest.raises(ArtifactError, match=r"content differs from its digest .*: put the version there again"):
         artifact.read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda digest: digest[:40], lambda _: b"", lambda digest: digest.replace(b"\n", b"")]
+)
+def test_a_digest_that_was_cut_off_is_refused(tmp_path, change):
+    path = write_toy(tmp_path) / artifact.DIGEST
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ArtifactError, match="put the version there again"):
+        artifact.read_manifest(path.parent)
 
 
 def test_a_manifest_without_a_digest_says_how_to_add_one_and_that_helps(tmp_path):

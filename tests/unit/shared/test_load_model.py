@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.builders import REFERENCE, TOY_DEFINITION, a_customer, raw_columns, toy_graph, toy_manifest, write_toy
 from telelink_shared import artifact
@@ -19,6 +21,17 @@ def test_a_whole_version_is_loaded_and_answers(tmp_path):
     model = load_model(TOY_DEFINITION, tmp_path)
     outputs = model.infer(raw_columns([a_customer(customerServiceCalls=3)]), n_rows=1)
     assert outputs["share"].tolist() == pytest.approx([0.3])
+
+
+@given(st.data())
+def test_no_flipped_bit_of_anything_that_is_served_is_overlooked(tmp_path_factory, data):
+    models = tmp_path_factory.mktemp("models")
+    path = write_toy(models) / data.draw(st.sampled_from([artifact.MANIFEST, artifact.DIGEST, artifact.ONNX]))
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="content differs from"):
+        load_model(TOY_DEFINITION, models)
 
 
 def test_other_golden_answers_are_found(tmp_path):
