@@ -17,7 +17,6 @@ from telelink_gateway.history.store import (
     KeptReply,
     PortfolioStats,
     Span,
-    Withdrawn,
 )
 from telelink_shared.customer import CATEGORIES, COLUMNS, RATES_USD_PER_MINUTE
 
@@ -126,7 +125,7 @@ class SqlStore(ABC):
     def _insert(self, rows: Sequence[HistoryRow]) -> None:
         """Write the rows, in their order."""
 
-    def commit(self, groups: Sequence[Group], may_commit: Callable[[], bool]) -> Sequence[KeptReply | None]:
+    def commit(self, groups: Sequence[Group], claim: Callable[[], Sequence[bool]]) -> Sequence[KeptReply | None]:
         """See `Store.commit`."""
         first: list[KeptReply | None] = [None] * len(groups)
         with self._transaction():
@@ -135,11 +134,13 @@ class SqlStore(ABC):
             for reply, position in sorted(replies, key=lambda each: each[0].key):
                 if not self._keep(reply):
                     first[position] = self.recall(reply.key, now_ms=reply.created_at_ms)
-            self._insert(
-                [row for group, other in zip(groups, first, strict=True) if other is None for row in group.rows]
-            )
-            if not may_commit():
-                raise Withdrawn
+            rows: list[HistoryRow] = []
+            for group, other, is_wanted in zip(groups, first, claim(), strict=True):
+                if other is None and is_wanted:
+                    rows += group.rows
+                elif other is None and group.reply is not None:
+                    self._execute(_FORGET_KEY, (group.reply.key,))
+            self._insert(rows)
         return first
 
     def _keep(self, reply: KeptReply) -> bool:

@@ -128,10 +128,6 @@ class PortfolioReading(NamedTuple):
     days: Sequence[DayCount]
 
 
-class Withdrawn(Exception):
-    """Somebody whose rows were about to be committed has been told that they are not stored. Nothing was written."""
-
-
 class Store(Protocol):
     """A database. All of it is called by one thread at a time, `read_stats` and `read_portfolio` by others beside it.
 
@@ -154,16 +150,13 @@ class Store(Protocol):
         """Let go of the connection, whatever state it is in."""
         ...
 
-    def commit(self, groups: Sequence[Group], may_commit: Callable[[], bool]) -> Sequence[KeptReply | None]:
+    def commit(self, groups: Sequence[Group], claim: Callable[[], Sequence[bool]]) -> Sequence[KeptReply | None]:
         """Write the groups in one transaction, or raise and write none.
 
         A group whose key is already taken is not written. Returned is, for each group, the reply that took it first.
 
         Args:
-            may_commit: asked when all that may wait for others is done, and only the commit itself is left.
-
-        Raises:
-            Withdrawn: it may not.
+            claim: asked once, when all waiting for others is over; tells of each group whether it is still to be written.
         """
         ...
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from telelink_gateway.deadlines import Deadlines
-from telelink_gateway.history.store import Group, KeptReply, Store, Withdrawn
+from telelink_gateway.history.store import Group, KeptReply, Store
 from telelink_shared.web.startup import StartupError
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _RETRY_S: Final = 0.5
 # Who comes while one step has taken longer than this does not wait for its end.
 _PATIENCE_S: Final = 1.0
 _STOP_S: Final = 10.0
-# Whose commit is under way at the deadline is told so much later, then knowing what has become of it.
+# Whose rows are being written at the deadline waits so much longer, to know what becomes of them.
 _COMMIT_S: Final = 0.05
 
 
@@ -39,12 +39,23 @@ class _Entry:
     """Rows to be committed, or a step that needs the database to itself.
 
     Attributes:
-        is_committing: it can no longer be told that nothing was stored.
+        is_claimed: its rows are being written, and what becomes of them is waited for a little longer.
+        outcome: what the thread knows already: an error, or what is to be told, alone in a tuple.
     """
 
     work: Group | Callable[[], Any]
     done: asyncio.Future[Any]
-    is_committing: bool = False
+    is_claimed: bool = False
+    outcome: Exception | tuple[Any] | None = None
+
+    def tell(self) -> None:
+        """The outcome; that it is too late where there is none."""
+        if self.done.done():  # nobody waits any more
+            return
+        if isinstance(self.outcome, tuple):
+            self.done.set_result(self.outcome[0])
+        else:
+            self.done.set_exception(self.outcome or TimeoutError())
 
 
 class GroupCommitWriter:
@@ -53,8 +64,9 @@ class GroupCommitWriter:
     While the database is out, nobody waits for it: they are told at once, and this thread tries again by itself.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, commit_s: float) -> None:
         self._store = store
+        self._commit_s = commit_s
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Sequence[_Entry] | None] = queue.SimpleQueue()
         self._submitted: list[_Entry] = []
@@ -69,13 +81,16 @@ class GroupCommitWriter:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Store) -> AsyncIterator[GroupCommitWriter]:
+    async def open(cls, store: Store, *, commit_s: float = _COMMIT_S) -> AsyncIterator[GroupCommitWriter]:
         """A running writer, also over a database that is out; it closes when all that was accepted is written.
+
+        Args:
+            commit_s: how much longer than to their deadline those wait whose rows are being written then.
 
         Raises:
             StartupError: as the store's `open`.
         """
-        writer = cls(store)
+        writer = cls(store, commit_s=commit_s)
         await asyncio.to_thread(writer._open_first)
         writer._thread.start()
         try:
@@ -98,14 +113,15 @@ class GroupCommitWriter:
         """Return once the group is committed; raise what the commit raised.
 
         Args:
-            deadline: on the event loop's clock; rows that have not been committed by then, or a few
+            deadline: on the event loop's clock; rows that are not being written by then, or a few
                 milliseconds later, are not written at all.
 
         Returns:
             The reply that took the group's key first, if there is one; then nothing was written.
 
         Raises:
-            TimeoutError: not committed by the deadline.
+            TimeoutError: not committed by the deadline. Where writing them has begun and takes longer still, nobody
+                knows yet what becomes of them.
             NotStoring: the database is out.
         """
         first: KeptReply | None = await self._submit(group, deadline=deadline)
@@ -137,20 +153,17 @@ class GroupCommitWriter:
 
     def _expire(self, entry: _Entry) -> None:
         with self._deciding:
-            if not entry.is_committing:
-                _too_late(entry.done)
+            if not entry.is_claimed:
+                entry.tell()
                 return
-        self._loop.call_later(_COMMIT_S, _too_late, entry.done)
+        self._loop.call_later(self._commit_s, entry.tell)
 
-    def _may_commit(self, entries: Sequence[_Entry]) -> bool:
-        """Asked by the thread, between the last statement of a transaction and its commit."""
+    def _claim(self, entries: Sequence[_Entry]) -> Sequence[bool]:
+        """Called by the thread, within a transaction: whoever was told that nothing is stored is left out."""
         with self._deciding:
-            # Who has hung up was told nothing.
-            if any(entry.done.done() and not entry.done.cancelled() for entry in entries):
-                return False
             for entry in entries:
-                entry.is_committing = True
-        return True
+                entry.is_claimed = not entry.done.done()
+        return [entry.is_claimed for entry in entries]
 
     def _hand_over(self) -> None:
         submitted, self._submitted, self._n_submitted_rows = self._submitted, [], 0
@@ -228,16 +241,14 @@ class GroupCommitWriter:
             return
         try:
             outcomes = self._store.commit(
-                [entry.work for entry in entries if isinstance(entry.work, Group)], lambda: self._may_commit(entries)
+                [entry.work for entry in entries if isinstance(entry.work, Group)], lambda: self._claim(entries)
             )
-        except Withdrawn:
-            self._write(_still_waiting(entries), is_last_try=is_last_try)
         except self._store.row_errors as error:
             # One caller's rows, which must not take the others' along.
             if len(entries) == 1:
                 self._settle(entries, error)
             else:
-                for entry in entries:
+                for entry in _still_waiting(entries):
                     self._write([entry])
         except Exception as error:
             self._reopen()
@@ -276,29 +287,21 @@ class GroupCommitWriter:
             log.warning("history not tidied up", exc_info=True)
 
     def _settle(self, entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
+        for position, entry in enumerate(entries):
+            entry.outcome = outcome if isinstance(outcome, Exception) else (outcome[position],)
         # Whoever is told now may ask again before this thread goes on: what took long is over.
         self._step_begun_at = time.monotonic()
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_tell, entries, outcome)
+            self._loop.call_soon_threadsafe(_tell, entries)
 
 
 def _still_waiting(entries: Iterable[_Entry]) -> list[_Entry]:
     return [entry for entry in entries if not entry.done.done()]
 
 
-def _too_late(done: asyncio.Future[Any]) -> None:
-    if not done.done():
-        done.set_exception(TimeoutError())
-
-
-def _tell(entries: Sequence[_Entry], outcome: Exception | Sequence[Any]) -> None:
-    for position, entry in enumerate(entries):
-        if entry.done.done():  # nobody waits any more
-            continue
-        if isinstance(outcome, Exception):
-            entry.done.set_exception(outcome)
-        else:
-            entry.done.set_result(outcome[position])
+def _tell(entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        entry.tell()
 
 
 def _reason(error: Exception) -> str:

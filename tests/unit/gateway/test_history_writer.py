@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import structlog
 
-from telelink_gateway.history.store import Group, Withdrawn
+from telelink_gateway.history.store import Group
 from telelink_gateway.history.writer import GroupCommitWriter, NotStoring
 from telelink_shared.web.startup import StartupError
 
@@ -57,7 +57,7 @@ class HeldCommits:
             self.sticks -= 1
             raise PermissionError("its log cannot be removed")
 
-    def commit(self, groups, may_commit):
+    def commit(self, groups, claim):
         assert self.is_open
         self.commits.append([list(group.rows) for group in groups])
         self.begun.set()
@@ -69,18 +69,17 @@ class HeldCommits:
             raise OSError("the connection has come to its end")
         if self.refuses & {row for group in groups for row in group.rows}:
             raise LookupError("no such row")
-        if not may_commit():
-            raise Withdrawn
+        wanted = [group for group, is_wanted in zip(groups, claim(), strict=True) if is_wanted]
         self.committing.set()
         assert self.ends.wait(PATIENCE_S)
-        self.written += [row for group in groups for row in group.rows]
+        self.written += [row for group in wanted for row in group.rows]
         return [None] * len(groups)
 
     def tidy_up(self):
         pass
 
-    def running(self):
-        return GroupCommitWriter.open(self)
+    def running(self, **settings):
+        return GroupCommitWriter.open(self, **settings)
 
     async def until_begun(self):
         assert await asyncio.to_thread(self.begun.wait, PATIENCE_S)
@@ -254,60 +253,76 @@ async def test_who_was_told_that_nothing_was_stored_is_not_stored_by_another_try
     assert database.commits == [[["late"], ["patient"]], [["patient"]]]
 
 
-async def test_who_was_told_while_the_transaction_waited_for_others_is_not_stored_by_its_commit():
+async def test_who_was_told_while_the_transaction_waited_for_others_is_not_stored_by_it():
     database = HeldCommits()
     async with database.running() as writer:
-        late, patient = await started(add(writer, ["late"], within_s=0.01), add(writer, ["patient"]))
+        late, patient = await started(add(writer, ["late"]), add(writer, ["patient"]))
         await database.until_begun()
+        expire_all(writer, but=frozenset({"patient"}))
         with pytest.raises(TimeoutError):
             await late
         database.go.set()
         await patient
+    assert database.commits == [[["late"], ["patient"]]]
     assert database.written == ["patient"]
 
 
-async def test_who_hangs_up_makes_nobody_else_begin_anew():
-    database = HeldCommits()
-    async with database.running() as writer:
-        gone, patient = await started(add(writer, ["gone"]), add(writer, ["patient"]))
-        await database.until_begun()
-        gone.cancel()
-        await asyncio.wait([gone])
-        database.go.set()
-        await patient
-    assert len(database.commits) == 1
+def expire_all(writer, *, but=frozenset()):
+    """As if their deadlines were over."""
+    for entry in writer._waiting:
+        if not but & set(entry.work.rows):
+            writer._expire(entry)
 
 
-async def committing_at_its_deadline(database, writer):
-    """Rows whose commit is under way, and whose deadline is over."""
-    deadline = asyncio.get_running_loop().time() + 1
-    (task,) = await started(writer.add(Group(["a"]), deadline=deadline))
-    assert await asyncio.to_thread(database.committing.wait, PATIENCE_S)
-    with pytest.raises(TimeoutError):
-        await writer.add(Group(["b"]), deadline=deadline)
-    return task
-
-
-async def test_who_is_being_committed_at_the_deadline_is_told_what_becomes_of_it(monkeypatch):
-    monkeypatch.setattr("telelink_gateway.history.writer._COMMIT_S", PATIENCE_S)
+async def test_whose_rows_are_being_written_at_the_deadline_is_told_what_becomes_of_them():
     database = well()
     database.ends.clear()
-    async with database.running() as writer:
-        task = await committing_at_its_deadline(database, writer)
+    async with database.running(commit_s=PATIENCE_S) as writer:
+        (task,) = await started(add(writer, ["a"]))
+        assert await asyncio.to_thread(database.committing.wait, PATIENCE_S)
+        expire_all(writer)
+        await asyncio.sleep(0)
         assert not task.done()
         database.ends.set()
         assert await task is None
     assert database.written == ["a"]
 
 
+async def test_what_has_been_written_is_told_although_the_word_of_it_comes_after_the_deadline():
+    database = well()
+    async with database.running(commit_s=0) as writer:
+        (task,) = await started(add(writer, ["a"]))
+        (entry,) = writer._waiting
+        await database.until_begun()
+        # The loop is busy meanwhile, and hears nothing.
+        writer._queue.put(None)
+        writer._thread.join(PATIENCE_S)
+        writer._expire(entry)
+        assert await task is None
+
+
 async def test_a_commit_that_does_not_end_is_not_waited_for():
     database = well()
     database.ends.clear()
-    async with database.running() as writer:
-        task = await committing_at_its_deadline(database, writer)
+    async with database.running(commit_s=0) as writer:
+        (task,) = await started(add(writer, ["a"]))
+        assert await asyncio.to_thread(database.committing.wait, PATIENCE_S)
+        expire_all(writer)
         with pytest.raises(TimeoutError):
             await task
         database.ends.set()
+
+
+async def test_callers_whose_deadlines_come_one_by_one_do_not_keep_each_other_from_being_stored():
+    database = HeldCommits()
+    async with database.running() as writer:
+        tasks = await started(*(add(writer, [n], within_s=0.01 if n < 3 else PATIENCE_S) for n in range(30)))
+        await database.until_begun()
+        await asyncio.gather(*tasks[:3], return_exceptions=True)
+        database.go.set()
+        await asyncio.gather(*tasks[3:])
+    assert len(database.commits) == 1
+    assert database.written == list(range(3, 30))
 
 
 async def test_a_step_has_the_database_to_itself_and_its_error_is_its_own():

@@ -379,7 +379,7 @@ def store(path, monkeypatch):
     monkeypatch.setattr(sqlite, "_ROWS_PER_LOG_COPY", 1)
     store = SqliteStore(path)
     store.open()
-    store.commit([Group(rows({}))], lambda: True)
+    store.commit([Group(rows({}))], lambda: [True])
     yield store
     store.close()
 
@@ -402,13 +402,13 @@ def held(monkeypatch):
 def test_rows_are_committed_while_the_log_is_copied_and_then_it_begins_anew(store, path, held):
     before = times_begun(path)
     store.tidy_up()
-    store.commit([Group(rows({}, prediction_id="p2"))], lambda: True)
+    store.commit([Group(rows({}, prediction_id="p2"))], lambda: [True])
     store.tidy_up()
     assert stored(path) == [("p1", 0), ("p2", 0)]
     held.set()
     wait_for_the_copying()
     store.tidy_up()
-    store.commit([Group(rows({}, prediction_id="p3"))], lambda: True)
+    store.commit([Group(rows({}, prediction_id="p3"))], lambda: [True])
     assert times_begun(path) == before + 1
     assert stored(path) == [("p1", 0), ("p2", 0), ("p3", 0)]
 
@@ -427,7 +427,7 @@ def test_the_log_of_a_file_that_was_replaced_is_not_copied_into_the_next(store, 
     before = times_begun(path)
     store.tidy_up()
     wait_for_the_copying()
-    store.commit([Group(rows({}, prediction_id="p2"))], lambda: True)
+    store.commit([Group(rows({}, prediction_id="p2"))], lambda: [True])
     assert times_begun(path) == before
 
 
