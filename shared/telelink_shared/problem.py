@@ -13,6 +13,7 @@ Problem
 │   ├── VersionRefused 409    version_refused        (a model version that must not be served)
 │   ├── JobNotFinished 409    job_not_finished
 │   └── TooManyJobs 409       too_many_jobs
+├── RequestTimeout 408        request_timeout
 ├── JobExpired 410            job_expired
 ├── NotAcceptable 406         not_acceptable
 ├── TooLarge 413              body_too_large
@@ -158,6 +159,12 @@ class MethodNotAllowed(Problem):
     """The address exists, but not for this method."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class RequestTimeout(Problem):
+    """A request began and did not go on, or so slowly that it held up others."""
+
+    code, status, title = "request_timeout", 408, "The request did not come in time"
 
 
 class Conflict(Problem):

@@ -95,8 +95,55 @@ def test_a_body_that_looks_like_requests_is_not_answered_as_one(full):
     inner = REQUEST % (len(BODY), BODY)
     with socket.create_connection(("127.0.0.1", server.port), 30) as sender:
         sender.sendall(REQUEST % (2 * len(inner), b""))
+        for _ in range(2):
+            # What was sent has been read once another connection's later question has its answer.
+            assert n_in_flight(server.url) >= USUAL
+            sender.sendall(inner)
         assert replies_on(sender, 1) == [b"503"]
-        sender.sendall(inner)
-        assert n_in_flight(server.url) >= USUAL
-        sender.sendall(inner)
         assert_no_more_replies_on(sender)
+
+
+def test_clients_that_send_ahead_and_hang_up_give_their_places_back_at_once(full):
+    server, _, waiting = full
+    for each in waiting:
+        each.sendall((REQUEST % (len(BODY), BODY)) * 3)
+    # What was sent has been read.
+    assert n_in_flight(server.url) == USUAL + 1
+    for each in waiting:
+        each.close()
+    wait_until(lambda: n_in_flight(server.url) == 1, what="all places to be free")
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A gateway with nothing to do, and its model services."""
+    with stub_model("churn") as churn, stub_model("clv") as clv:
+        with gateway(churn.url, clv.url, tmp_path / "history.db", DEADLINE_S="60") as server:
+            yield server, churn
+
+
+def test_listeners_that_send_ahead_and_hang_up_give_their_places_back_at_once(idle):
+    server, churn = idle
+    churn.release.clear()
+    rows = "\n".join(",".join(map(str, each)) for each in (a_customer().keys(), a_customer().values()))
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as http:
+        job = http.post("/v1/jobs", content=rows, headers={"Content-Type": "text/csv"}).json()["id"]
+        with ExitStack() as stack:
+            for _ in range(10):
+                each = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+                each.sendall((f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: x\r\n\r\n").encode() * 3)
+                assert replies_on(each, 1) == [b"200"]
+            assert n_in_flight(server.url) == 10 + 1
+        wait_until(lambda: n_in_flight(server.url) == 1, what="all places to be free")
+        churn.release.set()
+
+
+def test_requests_whose_bodies_do_not_come_keep_nobody_out(idle):
+    server, _ = idle
+    with ExitStack() as stack:
+        for _ in range(USUAL + 44):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+            each.sendall(REQUEST % (len(BODY), b""))
+        # The question itself is all that is under way.
+        assert n_in_flight(server.url) == 1
+        assert httpx.post(f"{server.url}/predict", json=a_customer(), trust_env=False).status_code == 200

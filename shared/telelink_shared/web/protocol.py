@@ -1,51 +1,39 @@
-"""The server's HTTP protocol: bounds a head, sends a reply's together with its body, tells when a client has gone."""
+"""The server's HTTP protocol: bounds what comes in, in size and in time, and tells when a client has gone.
+
+A request is handed to the application once its body is there: until then it takes nobody's place.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final, cast
 
 import httptools
-import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from telelink_shared.problem import MEDIA_TYPE, BadRequest, HeadTooLarge, Problem
-from telelink_shared.web.request_id import new_id
+from telelink_shared.problem import BadRequest, HeadTooLarge, Problem, RequestTimeout
+from telelink_shared.web.patience import Patience
+from telelink_shared.web.refusal import refusal
 from telelink_shared.web.together import Together
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Of a head, and likewise of trailers and of what chunks say about themselves; nginx passes on half of it at most."""
 
-# A head comes in one piece, or in a few.
-_HEAD_S: Final = 20.0
+# A head comes in one piece, or in a few; a body likewise, or so much of it at least in each such time: 13 kbit/s, which
+# the slowest of mobile lines have.
+_PATIENCE_S: Final = 20.0
+_LEAST_BYTES: Final = 32 * 1024
+# So many requests that are sent ahead are read: who does not read does not see either that a client has gone.
+_MOST_AHEAD: Final = 16
 # How long after a refusal a client that is still sending has to read it: what it sends to a closed connection makes
 # its system forget what it has not read.
 _LAST_WORD_S: Final = 2.0
 
-log = structlog.get_logger()
-
 HANG_UP: Final = "hang_up"
 """In the scope of a request: what is to be called when its client has gone before the reply was there."""
-
-
-def _refusal(problem: Problem) -> bytes:
-    """The whole reply to a request that does not become one: its address and its id are not known, or not trusted."""
-    request_id = new_id()
-    log.info("request refused", code=problem.code, status=problem.status, request_id=request_id)
-    body = json.dumps(problem.document(instance="/", request_id=request_id)).encode()
-    head = (
-        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
-        f"content-type: {MEDIA_TYPE}",
-        f"content-length: {len(body)}",
-        "cache-control: no-store",
-        "x-content-type-options: nosniff",
-        f"x-request-id: {request_id}",
-        "connection: close",
-    )
-    return "\r\n".join((*head, "", "")).encode() + body
 
 
 class WholeReplies(HttpToolsProtocol):
@@ -54,12 +42,15 @@ class WholeReplies(HttpToolsProtocol):
     # Bytes that came in since the parser last made anything of them: of a head or of trailers, not of a body.
     _n_pending_bytes = 0
     _is_within_body = False
-    _has_refused = False
+    # Since patience with the rest of a body began.
+    _n_body_bytes = 0
+    # The latest request that was handed to the application; `cycle` is the latest of which the head is there. None
+    # before the first, which that one's type does not say either.
+    _running: RequestResponseCycle = None  # type: ignore[assignment]
+    # What is sent once all before it is answered; nothing is read any more from when it is known.
+    _last_word: bytes | None = None
     # That of a request which offers an upgrade, without the offer.
     _head_anew = b""
-    _head_timer: asyncio.TimerHandle | None = None
-    # None while something is asked; on the event loop's clock.
-    _idle_since: float | None = None
 
     # override: a TCP connection's transport is always of this kind, as the server's own signature says too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -67,22 +58,26 @@ class WholeReplies(HttpToolsProtocol):
         self.together = Together(transport, self.loop)
         # What it does not do itself, it has from the transport.
         super().connection_made(cast("asyncio.Transport", self.together))
+        self._idle = Patience(self.loop, self.timeout_keep_alive, self._is_idle_too_long)
+        self._rest = Patience(self.loop, _PATIENCE_S, self._rest_is_overdue)
+        self.await_next()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        self._idle_since = None
+        if self._last_word is not None:
+            return
         self._n_pending_bytes += len(data)
-        if self._n_pending_bytes <= MAX_HEAD_BYTES and not self._has_refused:
+        if self._n_pending_bytes <= MAX_HEAD_BYTES:
             self._feed(data)
         else:
             self._n_pending_bytes -= len(data)
             self._feed_in_pieces(data)
-        if self._n_pending_bytes:
-            self._expect_end_of_head()
+        if (self._n_pending_bytes or self._is_within_body) and not self._rest.is_waiting:
+            self._await_rest()
 
     def _feed_in_pieces(self, data: bytes) -> None:
         """None of them so large that a head which ends within it would be too large."""
-        while data and not self._has_refused:
+        while data and self._last_word is None:
             room = MAX_HEAD_BYTES - self._n_pending_bytes
             if room == 0:
                 self._refuse(HeadTooLarge(f"Its request line and headers may have {MAX_HEAD_BYTES:,} bytes together."))
@@ -111,43 +106,47 @@ class WholeReplies(HttpToolsProtocol):
         # As the server's own.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def _expect_end_of_head(self) -> None:
-        is_head = not self._is_within_body and not self._has_refused
-        if is_head and self._head_timer is None:
-            self._head_timer = self.loop.call_later(_HEAD_S, self._end_of_patience)
+    def _await_rest(self) -> None:
+        if self._last_word is None:
+            self._n_body_bytes = 0
+            self._rest.begin()
 
-    def _end_of_patience(self) -> None:
-        self._head_timer = None
-        if self._is_answering():
-            # The rest may well be there, and is not read before the reply is sent.
-            self._expect_end_of_head()
+    def _rest_is_overdue(self) -> None:
+        is_coming = self._n_body_bytes >= _LEAST_BYTES and not self.cycle.response_complete
+        # What is there and not read yet is not the client's fault.
+        if is_coming or self.flow.read_paused:
+            self._await_rest()
         else:
-            self.transport.close()
-
-    def _forget_head(self) -> None:
-        self._n_pending_bytes = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+            self._refuse(RequestTimeout("The rest of the request did not come in time."))
 
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        cycle = self._running
+        return cycle is not None and not cycle.response_complete and not cycle.disconnected
 
     def _refuse(self, problem: Problem) -> None:
-        """The last reply of this connection, where it is still known to which request it would belong."""
-        self._has_refused = True
-        self._forget_head()
-        cycle = self.cycle
-        if self._is_answering() and not self._is_within_body:
-            # The reply to the request before this one comes first, and closes the connection.
-            cycle.keep_alive = False
-            return
+        """The last reply of this connection, once the requests before it are answered."""
+        self._last_word = refusal(problem)
+        self._rest.end()
         if self._is_within_body:
-            # Nobody waits for the rest of the body any more.
-            cycle.disconnected = True
-            cycle.message_event.set()
-        if not self._is_within_body or not (cycle.response_started or self.pipeline):
-            self.together.write(_refusal(problem))
+            self._give_up()
+        if not self._is_answering():
+            self._say_last_word()
+
+    def _give_up(self) -> None:
+        """The request whose body is being read."""
+        if self.pipeline:
+            self.pipeline.popleft()
+            self.cycle = self._running
+            return
+        # Nobody waits for the rest of the body any more.
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        if self.cycle.response_started:
+            self._last_word = b""
+
+    def _say_last_word(self) -> None:
+        if self._last_word:
+            self.together.write(self._last_word)
         self.flow.resume_reading()
         self.together.end()
         self.loop.call_later(_LAST_WORD_S, self.transport.close)
@@ -160,7 +159,8 @@ class WholeReplies(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
-        self._forget_head()
+        self._n_pending_bytes = 0
+        self._rest.end()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._head_anew = self._without_offer()
             return
@@ -168,11 +168,36 @@ class WholeReplies(HttpToolsProtocol):
         self._is_within_body = True
         # Trailers are no headers: the application, which has the list, is not to see them among these.
         self.headers = []
+        if len(self.pipeline) <= _MOST_AHEAD:
+            self.flow.resume_reading()
+        if self.expect_100_continue:
+            self._begin_next()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Called by the server with a head that has no other before it."""
+        self.pipeline.append((cycle, app))
+
+    def _begin_next(self) -> None:
+        """Hand on the next request, if its body is there, or so much of it that no more is to be kept."""
+        if not self.pipeline or self._is_answering():
+            return
+        cycle, app = self.pipeline[-1]
+        if not cycle.more_body or len(cycle.body) > HIGH_WATER_LIMIT:
+            self.pipeline.pop()
+            self._idle.end()
+            self._running = cycle
+            super()._start_asgi_task(cycle, app)
+        elif cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.together.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
         self._n_pending_bytes = 0
+        self._n_body_bytes += len(body)
         super().on_body(body)
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self._begin_next()
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
@@ -181,15 +206,18 @@ class WholeReplies(HttpToolsProtocol):
         if self._is_within_body:
             super().on_message_complete()
             self._is_within_body = False
+            self._rest.end()
+            self._begin_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
-        self._forget_head()
-        cycle = self.cycle
+        self._idle.forget()
+        self._rest.forget()
+        self.pipeline.clear()
+        # The server's own tells the latest of which the head is there that the client has gone.
+        cycle = self.cycle = self._running
         is_waited_for = cycle is not None and not cycle.response_complete
         super().connection_lost(exc)
-        # That leaves it running where the connection broke.
-        self._unset_keepalive_if_required()
         if is_waited_for and (hang_up := cycle.scope.get(HANG_UP)) is not None:
             cast("Callable[[], None]", hang_up)()
 
@@ -201,26 +229,22 @@ class WholeReplies(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._begin_next()
+        elif self._last_word is not None:
+            self._say_last_word()
         else:
             self.await_next()
 
     def await_next(self) -> None:
         """All is answered: close the connection when nothing more is asked for so long."""
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_after(self.timeout_keep_alive)
+        self._idle.begin()
+        if self._is_within_body:
+            # From the reply on, this has an end however fast it comes.
+            self._await_rest()
 
-    def _look_after(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Called by the timer. What was asked meanwhile has not stopped it, which would cost as much as starting it."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:
-            return
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._look_after(left_s)
+    def _is_idle_too_long(self) -> None:
+        if self._rest.is_waiting:
+            # Something is being asked, for which there is a limit of its own.
+            self._idle.begin()
         else:
-            super().timeout_keep_alive_handler()
+            self.transport.close()

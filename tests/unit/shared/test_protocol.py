@@ -29,7 +29,10 @@ async def whole_body(receive):
 
 
 async def app(scope, receive, send):
-    """Answers /long with much, /parts bit by bit, /wait after the body, /body with it, and others with a few bytes."""
+    """Answers /long with much, /parts bit by bit, /wait after the body, /body with it, and others with a few bytes.
+
+    /listen begins to answer and goes on until its client has gone.
+    """
     if scope["type"] != "http":
         return
     body = b"x" * LONG if scope["path"] == "/long" else b"hello"
@@ -41,6 +44,13 @@ async def app(scope, receive, send):
     if scope["path"] == "/close":
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/listen":
+        await send({"type": "http.response.body", "body": body[:2], "more_body": True})
+        assert await whole_body(receive) == b""
+        scope["state"]["begun"].set()
+        assert (await receive())["type"] == "http.disconnect"
+        scope["state"]["left"].set()
+        return
     if scope["path"] == "/parts":
         await send({"type": "http.response.body", "body": body[:2], "more_body": True})
         scope["state"]["begun"].set()
@@ -49,17 +59,23 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
+@pytest.fixture(autouse=True)
+def short_last_words(monkeypatch):
+    monkeypatch.setattr(protocol, "_LAST_WORD_S", 0.2)
+
+
 class Serving:
     """The application on a free port.
 
     Attributes:
         go: lets /parts go on.
-        begun: set by /parts.
+        begun: set by /parts and /listen.
+        left: set by /listen when its client has gone.
         hung_up: set by a client that left before its reply.
+        asked: paths that the application was asked for.
         sent: what each write was given.
         headers: of each request, as they are once it is answered.
-        looked: set when the server has looked whether a connection is still of use.
-        protocol: of the latest connection.
+        protocol: of the latest connection, if there was one.
     """
 
     def __init__(self, base=WholeReplies, *, keep_alive_s=5.0):
@@ -69,7 +85,9 @@ class Serving:
     async def __aenter__(self):
         self.go = asyncio.Event()
         self.begun = asyncio.Event()
-        self.looked = asyncio.Event()
+        self.left = asyncio.Event()
+        self.asked = []
+        self.protocol = None
         self.sent = sent = []
 
         serving = self
@@ -81,16 +99,13 @@ class Serving:
                 write = self.together._transport.write
                 self.together._transport = Recorded(transport, lambda data: (sent.append(bytes(data)), write(data)))
 
-            def timeout_keep_alive_handler(self):
-                super().timeout_keep_alive_handler()
-                serving.looked.set()
-
         self.hung_up = asyncio.Event()
         self.headers = []
 
         async def with_go(scope, receive, send):
             scope[HANG_UP] = self.hung_up.set
-            await app(scope | {"state": {"go": self.go, "begun": self.begun}}, receive, send)
+            self.asked.append(scope["path"])
+            await app(scope | {"state": {"go": self.go, "begun": self.begun, "left": self.left}}, receive, send)
             self.headers.append(scope["headers"])
 
         listener = socket.create_server(("127.0.0.1", 0))
@@ -103,6 +118,8 @@ class Serving:
             date_header=False,
             server_header=False,
             timeout_keep_alive=self.keep_alive_s,
+            # Whoever is never told that a client has gone does not hold up the test that looks for it.
+            timeout_graceful_shutdown=1,
         )
         self.server = uvicorn.Server(config)
         self.task = asyncio.create_task(self.server._serve([listener]))
@@ -136,6 +153,13 @@ async def asked(serving, path, until):
         while not until(got) and (more := await reader.read(65_536)):
             got += more
     return got, reader, writer
+
+
+async def until(condition):
+    """Let the server work until it has come so far."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 async def test_a_reply_is_sent_by_one_write():
@@ -186,7 +210,8 @@ async def test_a_connection_is_not_closed_under_a_request_that_takes_longer():
         _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
         writer.write(b"GET /parts HTTP/1.1\r\nhost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\nhe")
-        await serving.looked.wait()
+        # It has looked whether the connection is still of use.
+        await until(lambda: serving.protocol._idle._timer is None)
         serving.go.set()
         assert await reader.read() == b"llo"
         writer.close()
@@ -219,16 +244,7 @@ async def test_a_connection_that_breaks_under_a_request_leaves_no_timer():
         await serving.begun.wait()
         reset(writer)
         await serving.hung_up.wait()
-        assert serving.protocol.timeout_keep_alive_task is None
-
-
-async def test_the_timer_of_an_earlier_reply_closes_nothing():
-    async with Serving() as serving, asyncio.timeout(10):
-        _, reader, writer = await asked(serving, "/", lambda got: got.endswith(b"hello"))
-        serving.protocol.timeout_keep_alive_handler()
-        writer.write(LAST)
-        assert (await reader.read()).endswith(b"hello")
-        writer.close()
+        assert serving.protocol._idle._timer is None
 
 
 async def test_the_last_reply_of_a_connection_is_sent_before_it_is_closed():
@@ -327,7 +343,8 @@ async def test_a_refusal_waits_for_the_reply_before_it():
         writer.write(b"nonsense\r\n\r\n")
         await asyncio.sleep(0.05)
         serving.go.set()
-        assert await reader.read() == b"llo"
+        assert await reader.readexactly(3) == b"llo"
+        assert refusal(await reader.read()) == (400, "bad_request")
         writer.close()
 
 
@@ -342,10 +359,10 @@ async def test_what_is_no_request_is_refused_as_a_problem(sent):
 
 
 async def test_a_head_that_does_not_end_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(protocol, "_HEAD_S", 0.2)
+    monkeypatch.setattr(protocol, "_PATIENCE_S", 0.2)
     async with Serving() as serving:
         got = await spoken(serving, GET, *[b"x: y\r\n"] * 100)
-        assert got == b""
+        assert refusal(got) == (408, "request_timeout")
         # The time of one that did end is not counted on.
         reader, writer = await asyncio.open_connection(*serving.address)
         for part in (GET, b"\r\n", b"", LAST):
@@ -393,3 +410,150 @@ async def test_an_upgrade_that_is_offered_by_who_closes_is_ignored():
         got = await spoken(serving, b"POST /body HTTP/1.1\r\nhost: x\r\n" + offer, b"12345")
     assert got.startswith(b"HTTP/1.1 200 OK\r\n")
     assert got.endswith(b"12345")
+
+
+def left(writer):
+    """Hang up as a client does that closes its connection."""
+    writer.close()
+
+
+@pytest.mark.parametrize("leave", [left, reset])
+@pytest.mark.parametrize("behind", [b"", GET + b"\r\n", (GET + b"\r\n") * 3, CHUNKED + b"5\r\nhel"])
+async def test_a_client_that_hangs_up_is_told_to_the_request_under_way_and_those_behind_it_are_dropped(leave, behind):
+    async with Serving() as serving, asyncio.timeout(10):
+        _, _, writer = await asked(serving, "/listen", lambda got: got.endswith(b"he"))
+        await serving.begun.wait()
+        writer.write(behind)
+        leave(writer)
+        await serving.hung_up.wait()
+        await serving.left.wait()
+        assert (await spoken(serving, LAST)).endswith(b"hello")
+    assert serving.asked == ["/listen", "/close"]
+
+
+async def test_what_is_sent_ahead_is_not_read_without_end():
+    async with Serving() as serving, asyncio.timeout(10):
+        _, reader, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        writer.write((GET + b"\r\n") * 100_000 + LAST)
+        await until(lambda: serving.protocol.flow.read_paused)
+        assert len(serving.protocol.pipeline) < 50_000
+        serving.go.set()
+        assert (await reader.read()).count(b"hello") == 100_001
+        writer.close()
+
+
+BROKEN = CHUNKED + b"canary\r\n"
+
+
+@pytest.mark.parametrize("broken", [BROKEN, b"canary\r\n\r\n", CHUNKED + b"5\r\nhello\r\n0\r\n" + b"x" * 100_000])
+@pytest.mark.parametrize("n_whole", [1, 3])
+async def test_what_is_whole_is_answered_before_what_is_broken_behind_it_is_refused(broken, n_whole):
+    async with Serving() as serving:
+        got = await spoken(serving, (GET + b"\r\n") * n_whole + broken)
+        *answers, refused = got.split(b"HTTP/1.1 ")[1:]
+        assert [answer.endswith(b"hello") for answer in answers] == [True] * n_whole
+        assert refusal(b"HTTP/1.1 " + refused)[0] in (400, 431)
+        assert serving.asked == ["/"] * n_whole
+
+
+POST = b"POST /wait HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [POST % 5, POST % 5 + b"hell", CHUNKED + b"5\r\nhello\r\n0\r\ntrailer: x\r\n", GET],
+    ids=["body", "end of body", "end of trailers", "head"],
+)
+async def test_what_does_not_come_in_time_is_refused_and_takes_nobodys_place(monkeypatch, beginning):
+    monkeypatch.setattr(protocol, "_PATIENCE_S", 0.05)
+    async with Serving() as serving:
+        assert refusal(await spoken(serving, beginning)) == (408, "request_timeout")
+        assert serving.asked == []
+        assert (await spoken(serving, LAST)).endswith(b"hello")
+
+
+async def test_a_body_too_large_to_be_kept_is_given_to_the_application_as_it_comes_and_refused_when_it_ends_to_come(
+    monkeypatch,
+):
+    monkeypatch.setattr(protocol, "_PATIENCE_S", 0.2)
+    async with Serving() as serving:
+        assert refusal(await spoken(serving, POST % 1_000_000 + b"x" * 100_000)) == (408, "request_timeout")
+        assert serving.asked == ["/wait"]
+        # It was told that the rest does not come.
+        await until(lambda: len(serving.headers) == 1)
+
+
+async def test_a_body_may_take_long_as_long_as_it_comes():
+    n_bytes = protocol._LEAST_BYTES
+    async with Serving() as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        writer.write(POST % (4 * n_bytes))
+        await until(lambda: serving.protocol and serving.protocol._rest.is_waiting)
+        for _ in range(3):
+            writer.write(b"x" * n_bytes)
+            await until(lambda: serving.protocol._n_body_bytes == n_bytes)
+            serving.protocol._rest_is_overdue()
+        writer.write(b"x" * n_bytes)
+        await reader.readuntil(b"hello")
+        writer.write(POST % (2 * n_bytes))
+        await until(lambda: serving.protocol._rest.is_waiting)
+        writer.write(b"x" * (n_bytes - 1))
+        await until(lambda: serving.protocol._n_body_bytes == n_bytes - 1)
+        serving.protocol._rest_is_overdue()
+        assert refusal(await reader.read()) == (408, "request_timeout")
+        writer.close()
+
+
+async def test_who_waits_for_a_word_before_the_body_is_given_it_and_takes_nobodys_place():
+    expecting = b"POST /body HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+    async with Serving() as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        writer.write(GET + b"\r\n" + expecting)
+        got = await reader.readuntil(b" 100 Continue\r\n\r\n")
+        assert got.count(b"hello") == 1
+        assert serving.asked == ["/"]
+        writer.write(b"12345")
+        assert (await reader.readuntil(b"12345")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+
+async def endless(writer):
+    """Send a body without end, until the connection is closed."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(b"5\r\nhello\r\n" * 1_000)
+            await writer.drain()
+
+
+async def test_a_body_that_goes_on_after_its_reply_is_not_listened_to_for_long(monkeypatch):
+    monkeypatch.setattr(protocol, "_PATIENCE_S", 0.1)
+    async with Serving() as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        writer.write(CHUNKED.replace(b"/wait", b"/"))
+        sending = asyncio.create_task(endless(writer))
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            got = await reader.readuntil(b"hello")
+            # Only one reply, and then the end.
+            assert await reader.read() == b""
+        await sending
+        assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+
+async def test_a_connection_on_which_nothing_is_ever_sent_is_closed():
+    async with Serving(keep_alive_s=0.05) as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_whose_body_ended_after_its_reply_is_closed_when_nobody_uses_it_any_more():
+    body = b"x" * 100_000
+    async with Serving(keep_alive_s=0.2) as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (len(body) + 1) + body)
+        await reader.readuntil(b"hello")
+        writer.write(b"x")
+        assert await reader.read() == b""
+        writer.close()
