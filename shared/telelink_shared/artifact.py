@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from telelink_shared.customer import CATEGORIES, ELEVEN, MINUTES
 
 MANIFEST: Final = "manifest.json"
-DIGEST: Final = "manifest.json.sha256"
+DIGEST: Final = f"{MANIFEST}.sha256"
 ONNX: Final = "model.onnx"
 JOBLIB: Final = "model.joblib"
 CARD: Final = "MODEL_CARD.md"
@@ -245,11 +245,13 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_or_refuse(path: Path, advice: str = "") -> bytes:
+def _read_or_refuse(path: Path, *, missing: str = "") -> bytes:
     try:
         return _read(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}){missing}") from error
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror}){advice}") from error
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _digest(manifest: bytes) -> bytes:
@@ -258,8 +260,8 @@ def _digest(manifest: bytes) -> bytes:
 
 def write_manifest(folder: Path, content: str) -> None:
     """Write a manifest with its digest beside it. That finds damage and mistakes; whoever means harm can write both."""
-    (folder / MANIFEST).write_bytes(content.encode())
     (folder / DIGEST).write_bytes(_digest(content.encode()))
+    (folder / MANIFEST).write_bytes(content.encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -271,7 +273,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     content = _read_or_refuse(path)
     advice = f"; if {MANIFEST} is as training wrote it, in its folder: sha256sum {MANIFEST} > {DIGEST}"
-    if _read_or_refuse(folder / DIGEST, advice) != _digest(content):
+    if _read_or_refuse(folder / DIGEST, missing=advice) != _digest(content):
         raise ArtifactError(
             f"{path}: content differs from its digest in {DIGEST}: put the version there again as training wrote it"
         )

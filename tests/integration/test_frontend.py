@@ -248,6 +248,7 @@ def test_a_large_body_that_finds_no_room_is_a_problem_of_its_own(alone, folder):
         (folder / "b" / "elsewhere").rename(folder / "b" / "client_body")
     assert_problem(reply, 503, "unavailable")
     assert reply.headers["retry-after"] == "2"
+    assert "no=room" not in (folder / "b" / "nginx.log").read_text()
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/a%22b", "/x?secret=1", "/v1", "/js/"])
@@ -319,13 +320,11 @@ def test_the_access_log_is_json_without_query_or_body(http, folder, logged):
 
 
 def test_the_error_log_has_no_query_either(alone, folder):
-    for query in ("secret-words", "x" * 20_000):
-        httpx.post(f"{alone}/predict?name={query}", content=b"1", trust_env=False)
+    httpx.post(f"{alone}/predict?name=secret-words", content=b"1", trust_env=False)
     httpx.post(f"{alone}/batch-predict?name=secret-words", content=b" " * (BATCH_LIMIT_BYTES + 1), trust_env=False)
     log = (folder / "b" / "nginx.log").read_text()
     assert '"status": 503' in log
     assert "secret-words" not in log
-    assert "xxx" not in log
 
 
 @pytest.mark.parametrize("path", ["/NAME", "/NAME%22%0a", '/NAME"\\'])

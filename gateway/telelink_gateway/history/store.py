@@ -156,7 +156,7 @@ class Store(Protocol):
         A group whose key is already taken is not written. Returned is, for each group, the reply that took it first.
 
         Args:
-            claim: asked once, when all waiting for others is over; tells of each group whether it is still to be written.
+            claim: asked once, when all waiting for others is over; tells of each group whether it is to be written.
         """
         ...
 
