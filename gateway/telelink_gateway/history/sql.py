@@ -131,17 +131,30 @@ class SqlStore(ABC):
         with self._transaction():
             replies = [(group.reply, position) for position, group in enumerate(groups) if group.reply is not None]
             # In one order everywhere, so that two gateways never wait for each other's keys.
-            for reply, position in sorted(replies, key=lambda each: each[0].key):
-                if not self._keep(reply):
-                    first[position] = self.recall(reply.key, now_ms=reply.created_at_ms)
-            rows: list[HistoryRow] = []
-            for group, other, is_wanted in zip(groups, first, claim(), strict=True):
-                if other is None and is_wanted:
-                    rows += group.rows
-                elif other is None and group.reply is not None:
-                    self._execute(_FORGET_KEY, (group.reply.key,))
-            self._insert(rows)
+            replies.sort(key=lambda each: each[0].key)
+            for reply, position in replies:
+                first[position] = self._first_under_key(reply)
+            wanted = claim()
+            dropped = {reply.key for reply, position in replies if first[position] is None and not wanted[position]}
+            for key in dropped:
+                self._execute(_FORGET_KEY, (key,))
+            for reply, position in replies:
+                # Who came second under such a key may be the first now.
+                if reply.key in dropped and wanted[position]:
+                    first[position] = self._first_under_key(reply)
+            self._insert(
+                [
+                    row
+                    for group, other, is_wanted in zip(groups, first, wanted, strict=True)
+                    if other is None and is_wanted
+                    for row in group.rows
+                ]
+            )
         return first
+
+    def _first_under_key(self, reply: KeptReply) -> KeptReply | None:
+        """None: this one, which is kept now."""
+        return None if self._keep(reply) else self.recall(reply.key, now_ms=reply.created_at_ms)
 
     def _keep(self, reply: KeptReply) -> bool:
         return bool(self._execute(_KEEP, reply).rowcount)

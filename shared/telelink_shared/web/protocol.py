@@ -108,13 +108,14 @@ class WholeReplies(HttpToolsProtocol):
 
     def _await_rest(self) -> None:
         if self._last_word is None:
-            self._n_body_bytes = 0
             self._rest.begin()
 
     def _rest_is_overdue(self) -> None:
         is_coming = self._n_body_bytes >= _LEAST_BYTES and not self.cycle.response_complete
-        # What is there and not read yet is not the client's fault.
-        if is_coming or self.flow.read_paused:
+        # What is there and not read yet is not the client's fault, nor is that it waits for us to ask for the body.
+        is_ours = self.flow.read_paused or (self._is_within_body and self.cycle.waiting_for_100_continue)
+        if is_coming or is_ours:
+            self._n_body_bytes = 0
             self._await_rest()
         else:
             self._refuse(RequestTimeout("The rest of the request did not come in time."))
@@ -166,6 +167,7 @@ class WholeReplies(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._is_within_body = True
+        self._n_body_bytes = 0
         # Trailers are no headers: the application, which has the list, is not to see them among these.
         self.headers = []
         if len(self.pipeline) <= _MOST_AHEAD:
@@ -190,6 +192,7 @@ class WholeReplies(HttpToolsProtocol):
         elif cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.together.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._await_rest()
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
@@ -227,7 +230,8 @@ class WholeReplies(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if len(self.pipeline) <= _MOST_AHEAD:
+            self.flow.resume_reading()
         if self.pipeline:
             self._begin_next()
         elif self._last_word is not None:

@@ -438,3 +438,11 @@ def test_a_history_closes_while_its_log_is_copied(store, path, held):
     held.set()
     thread.join()
     assert stored(path) == [("p1", 0)]
+
+
+def test_who_came_second_under_the_key_of_one_who_is_left_out_is_the_first(store):
+    groups = [Group(rows({}, prediction_id=each), kept(prediction_id=each)) for each in ("p2", "p3", "p4")]
+    first = store.commit(groups, lambda: [False, True, True])
+    assert [each and each.prediction_id for each in first] == [None, None, "p3"]
+    assert store.recall("key", now_ms=groups[0].reply.created_at_ms).prediction_id == "p3"
+    assert [prediction_id for prediction_id, _ in stored(store._path)] == ["p1", "p3"]

@@ -517,6 +517,49 @@ async def test_who_waits_for_a_word_before_the_body_is_given_it_and_takes_nobody
         writer.close()
 
 
+async def test_who_waits_for_that_word_behind_a_slow_reply_is_not_found_late():
+    expecting = b"POST /body HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+    async with Serving() as serving:
+        _, reader, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        writer.write(expecting)
+        await until(lambda: serving.protocol._rest.is_waiting)
+        serving.protocol._rest_is_overdue()
+        serving.go.set()
+        assert (await reader.readuntil(b" 100 Continue\r\n\r\n")).startswith(b"llo")
+        writer.write(b"12345")
+        assert (await reader.readuntil(b"12345")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+
+async def test_what_comes_of_a_body_with_its_head_counts():
+    n_bytes = protocol._LEAST_BYTES
+    async with Serving() as serving, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*serving.address)
+        writer.write(POST % (n_bytes + 1) + b"x" * n_bytes)
+        await until(lambda: serving.protocol and serving.protocol._n_body_bytes == n_bytes)
+        serving.protocol._rest_is_overdue()
+        writer.write(b"x")
+        await reader.readuntil(b"hello")
+        writer.close()
+
+
+async def test_a_reply_makes_nobody_read_on_while_many_are_waiting(monkeypatch):
+    n_waiting = []
+    async with Serving() as serving:
+        _, reader, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        flow = serving.protocol.flow
+        resume = flow.resume_reading
+        monkeypatch.setattr(
+            type(flow), "resume_reading", lambda self: (n_waiting.append(len(serving.protocol.pipeline)), resume())
+        )
+        writer.write((GET + b"\r\n") * 100)
+        await until(lambda: flow.read_paused)
+        serving.go.set()
+        await until(lambda: len(serving.asked) == 101)
+        writer.close()
+    assert max(n_waiting) <= protocol._MOST_AHEAD
+
+
 async def endless(writer):
     """Send a body without end, until the connection is closed."""
     with contextlib.suppress(ConnectionError):
