@@ -41,7 +41,7 @@ class WholeReplies(HttpToolsProtocol):
 
     # Bytes that came in since the parser last made anything of them: of a head or of trailers, not of a body.
     _n_pending_bytes = 0
-    _is_within_body = False
+    _is_within_head = _is_within_body = False
     # Since patience with the rest of a body began.
     _n_body_bytes = 0
     # The latest request that was handed to the application; `cycle` is the latest of which the head is there. None
@@ -72,7 +72,7 @@ class WholeReplies(HttpToolsProtocol):
         else:
             self._n_pending_bytes -= len(data)
             self._feed_in_pieces(data)
-        if (self._n_pending_bytes or self._is_within_body) and not self._rest.is_waiting:
+        if (self._is_within_head or self._is_within_body) and not self._rest.is_waiting:
             self._await_rest()
 
     def _feed_in_pieces(self, data: bytes) -> None:
@@ -158,8 +158,14 @@ class WholeReplies(HttpToolsProtocol):
         lines = [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join([b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version), *lines, b"", b""])
 
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        self._is_within_head = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Called by the parser."""
+        self._is_within_head = False
         self._n_pending_bytes = 0
         self._rest.end()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":

@@ -372,6 +372,14 @@ async def test_a_head_that_does_not_end_is_not_waited_for(monkeypatch):
         writer.close()
 
 
+async def test_a_head_that_begins_behind_a_whole_request_is_not_waited_for_either(monkeypatch):
+    monkeypatch.setattr(protocol, "_PATIENCE_S", 0.05)
+    async with Serving() as serving:
+        whole, refused = (await spoken(serving, GET + b"\r\n" + GET)).split(b"hello")
+        assert whole.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert refusal(refused) == (408, "request_timeout")
+
+
 async def test_trailers_are_not_seen_as_headers():
     async with Serving() as serving:
         await spoken(serving, CHUNKED + b"0\r\ntrailer: x\r\n\r\n" + LAST)
@@ -546,7 +554,7 @@ async def test_what_comes_of_a_body_with_its_head_counts():
 async def test_a_reply_makes_nobody_read_on_while_many_are_waiting(monkeypatch):
     n_waiting = []
     async with Serving() as serving:
-        _, reader, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
+        _, _, writer = await asked(serving, "/parts", lambda got: got.endswith(b"he"))
         flow = serving.protocol.flow
         resume = flow.resume_reading
         monkeypatch.setattr(
